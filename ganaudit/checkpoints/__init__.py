@@ -1,0 +1,1 @@
+"""Reading and writing checkpoints; nothing in a file is ever executed."""

@@ -1,0 +1,241 @@
+"""Our own checkpoints: one safetensors file that says which network it belongs to.
+
+The metadata key "ganaudit" holds JSON:
+
+    {"format": 1, "network": NAME, "arguments": {...}, "facts": {...}}
+
+NAME and the arguments build a network of `ganaudit.networks`; the tensors are its state dict;
+facts are what a caller needs beside it (prior, range, latent shape, measured radius). The file
+comes from the audited party, so everything in it is checked against the network, built on
+torch's meta device, before a byte of a tensor is read.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ganaudit import networks
+from ganaudit.errors import ConfigError
+
+FORMAT = 1
+
+_MOST_SHOWN = 80  # characters of a hostile file's text in a message
+_DTYPE_NAMES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeCheckpoint:
+    """A network read from a file, in eval mode, with what the file says about it."""
+
+    module: nn.Module
+    network: str  # a key of ganaudit.networks.NETWORKS
+    arguments: Mapping[str, object]
+    facts: Mapping[str, object]  # JSON values, as the file states them: unchecked claims
+
+
+def save_native(
+    path: Path,
+    module: nn.Module,
+    *,
+    network: str,
+    arguments: Mapping[str, object],
+    facts: Mapping[str, object],
+) -> None:
+    """Writes `module` so that `load_native` gives it back, bit for bit.
+
+    The file appears whole or not at all. Equal inputs give equal bytes.
+
+    Args:
+      path: file to write or replace.
+      module: what `networks.build(network, arguments)` makes, trained; every value finite.
+      network: a key of `networks.NETWORKS`.
+      arguments: the constructor's keyword arguments.
+      facts: JSON values.
+
+    Raises:
+      ValueError: the file could not be read back: the module does not match network and
+        arguments, a value is not finite, or a fact is not a JSON value.
+      TypeError: a fact is not a JSON value.
+      OSError: the file cannot be written.
+    """
+    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    came = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    problem = _mismatch(_wanted(network, arguments), came) or _not_finite(tensors)
+    if problem:
+        raise ValueError(f"module must be a {network} with finite values: {problem}")
+    header = {"format": FORMAT, "network": network, "arguments": arguments, "facts": facts}
+    metadata = {"ganaudit": json.dumps(header, sort_keys=True, allow_nan=False)}
+    _write_whole(Path(path), safetensors.torch.save(tensors, metadata))
+
+
+def load_native(path: Path) -> NativeCheckpoint:
+    """Reads a checkpoint on the CPU, in eval mode, executing nothing of it.
+
+    Args:
+      path: a file written by `save_native`, or by somebody who hopes we believe so.
+
+    Raises:
+      ConfigError: no readable safetensors file, no valid "ganaudit" metadata, an unknown
+        network or arguments out of bounds, tensors that are not the network's, or a value
+        that is not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"checkpoint must be a file, got {path}, which is none")
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            network, arguments, facts = _read_header(path, file.metadata())
+            module = _build_empty(path, network, arguments)
+            came = {}
+            for name in file.keys():  # noqa: SIM118, safe_open has no __iter__
+                declared = file.get_slice(name)
+                dtype = declared.get_dtype()
+                came[name] = (tuple(declared.get_shape()), _DTYPE_NAMES.get(dtype, dtype))
+            problem = _mismatch(_shapes(module), came)
+            if problem:
+                _refuse(path, f"must hold the tensors of its network {network}: {problem}")
+            # Copied, so that a later change of the file changes nothing here.
+            tensors = {name: file.get_tensor(name).clone() for name in came}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ConfigError(
+            f"checkpoint {path} must be a readable safetensors file, got: {_short(error)}; "
+            "copy it again or convert it"
+        ) from error
+    problem = _not_finite(tensors)
+    if problem:
+        _refuse(path, f"must hold finite values: {problem}")
+    module.load_state_dict(tensors, strict=True, assign=True)
+    return NativeCheckpoint(module=module.eval(), network=network, arguments=arguments, facts=facts)
+
+
+def _read_header(
+    path: Path, metadata: Mapping[str, str] | None
+) -> tuple[str, dict[str, object], dict[str, object]]:
+    """Network, arguments and facts."""
+    if metadata is None or "ganaudit" not in metadata:
+        _refuse(path, 'must have the metadata key "ganaudit"; it was not saved by ganaudit')
+    try:
+        header = json.loads(
+            metadata["ganaudit"], parse_constant=_finite_number, parse_float=_finite_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f'checkpoint {path} must have JSON in its metadata key "ganaudit": {_short(error)}'
+        ) from error
+    if not isinstance(header, dict):
+        _refuse(path, f'must have a JSON object in "ganaudit", got {_kind(header)}')
+    version = header.get("format")
+    if isinstance(version, bool) or not isinstance(version, int) or version != FORMAT:
+        _refuse(path, f"must have format {FORMAT}, got {_show(version)}; update ganaudit if newer")
+    network, arguments, facts = (header.get(key) for key in ("network", "arguments", "facts"))
+    if not isinstance(network, str):
+        _refuse(path, f"must name its network as text, got {_kind(network)}")
+    if not isinstance(arguments, dict):
+        _refuse(path, f"must hold its arguments as a JSON object, got {_kind(arguments)}")
+    if not isinstance(facts, dict):
+        _refuse(path, f"must hold its facts as a JSON object, got {_kind(facts)}")
+    return network, arguments, facts
+
+
+def _build_empty(path: Path, network: str, arguments: Mapping[str, object]) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return networks.build(network, arguments)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"checkpoint {path} asks for a network we cannot build: {error}"
+        ) from error
+
+
+def _wanted(
+    network: str, arguments: Mapping[str, object]
+) -> dict[str, tuple[tuple[int, ...], object]]:
+    with torch.device("meta"):
+        return _shapes(networks.build(network, arguments))
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[tuple[int, ...], object]]:
+    return {name: (tuple(value.shape), value.dtype) for name, value in module.state_dict().items()}
+
+
+def _mismatch(
+    wanted: Mapping[str, tuple[tuple[int, ...], object]],
+    came: Mapping[str, tuple[tuple[int, ...], object]],
+) -> str | None:
+    """The first difference in names, shapes or dtypes, as a phrase; None: they agree."""
+    for name in sorted(wanted.keys() - came.keys()):
+        return f"{name} is missing"
+    for name in sorted(came.keys() - wanted.keys()):
+        return f"{_show(name)} does not belong to it"
+    for name, (shape, dtype) in wanted.items():
+        if came[name] != (shape, dtype):
+            return f"{name} must be {_form(shape, dtype)}, got {_form(*came[name])}"
+    return None
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    for name, tensor in tensors.items():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            return f"{name} holds {bad} that are NaN or infinite"
+    return None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp makes it readable to its owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _refuse(path: Path, sentence: str) -> NoReturn:
+    raise ConfigError(f"checkpoint {path} {sentence}")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{_show(text)} is not a finite number")
+    return number
+
+
+def _form(shape: tuple[int, ...], dtype: object) -> str:
+    return f"{str(dtype).removeprefix('torch.')} {_show(list(shape))}"
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _show(value: object) -> str:
+    return f"{value!r:.{_MOST_SHOWN}}"
+
+
+def _short(error: BaseException) -> str:
+    # The text may quote the file: no line breaks, no control characters for a terminal.
+    text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    return f"{text or type(error).__name__:.{_MOST_SHOWN * 2}}"

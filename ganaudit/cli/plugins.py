@@ -1,0 +1,24 @@
+"""`ganaudit plugins`."""
+
+from typing import Annotated
+
+import typer
+
+
+def plugins(
+    name: Annotated[
+        str | None, typer.Argument(help="A plugin whose options are shown; it is imported.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="rich or json, on stdout.")] = "rich",
+) -> None:
+    """List generators and descriptors, or the options of one of them."""
+    import json
+
+    from ganaudit.report.terminal import show_plugins
+    from ganaudit.registry import catalogue
+
+    found = catalogue(name)
+    if format_ == "json":
+        print(json.dumps(found, indent=2))
+    else:
+        show_plugins(found)

@@ -1,0 +1,136 @@
+"""What surrounds a long command: progress on stderr, Ctrl-C, and the command that resumes."""
+
+import json
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ganaudit.config import DiagnoseConfig, resolve
+from ganaudit.errors import GanauditError
+
+INTERRUPTED = 130
+_LINE_EVERY_S = 10.0
+
+
+def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
+    """Resolve the request, run it, print its result; the exit code."""
+    config = resolve(flags)
+    if verbose:
+        for name, origin in config.origins.items():
+            print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
+    from ganaudit.pipeline import diagnose, free_folder, plan
+    from ganaudit.report.terminal import show, show_plan
+
+    if config.dry_run:
+        outlook = plan(config)
+        print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
+        return 0
+    config = replace(config, out=config.out or free_folder(resume=config.resume))
+    try:
+        with Progress(quiet=quiet) as progress:
+            audit = diagnose(config, progress=progress.update, notice=progress.notice)
+    except KeyboardInterrupt:
+        _say_how_to_resume(config, "interrupted; what was made is kept")
+        _leave(INTERRUPTED)
+    except GanauditError as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"ganaudit: {error}", file=sys.stderr)
+        if error.exit_code in (3, 6):
+            _say_how_to_resume(config, "what was made is kept")
+        _leave(error.exit_code)
+    if config.format == "json":
+        print(json.dumps(audit.report, indent=2, ensure_ascii=False))
+    else:
+        show(audit.report, folder=audit.folder)
+    return 0
+
+
+def _say_how_to_resume(config: DiagnoseConfig, what: str) -> None:
+    assert config.out is not None
+    if not (config.out / "manifest.json").exists():
+        return
+    words = ["ganaudit", *sys.argv[1:]]
+    if config.origins.get("out") == "default":
+        words += ["--out", str(config.out)]
+    if not config.resume:
+        words.append("--resume")
+    print(f"ganaudit: {what}; continue with\n  {shlex.join(words)}", file=sys.stderr)
+
+
+def _leave(code: int) -> None:
+    """Exit now: a generator that hangs in a thread of its own must not hold us."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class Progress:
+    """How far a run is: a bar where stderr is a terminal, now and then a line where it is not."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """`quiet`: say nothing at all."""
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._what = ""
+        self._begin = (0.0, 0)  # of the stage: time, and slots that were there already
+        self._spoke = 0.0
+
+    def __enter__(self) -> "Progress":
+        """Take over stderr."""
+        if not self._quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description:>9}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give stderr back."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` slots are through the stage `what`."""
+        if self._quiet:
+            return
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._begin, self._spoke = what, (now, done), now
+            if self._bar is not None:
+                self._task = self._bar.add_task(what, total=total, completed=done, rate="")
+        since, before = self._begin
+        rate = (done - before) / (now - since) if done > before else 0.0
+        if self._bar is not None:
+            self._bar.update(
+                self._task, completed=done, rate=f"{rate:,.0f}/s" if rate else ""
+            )
+        elif done == total or now - self._spoke >= _LINE_EVERY_S:
+            self._spoke = now
+            left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
+            speed = f" ({rate:,.0f}/s{left})" if rate else ""
+            print(f"{what}: {done:,} of {total:,}{speed}", file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """Say a sentence beside the bar."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(f"note: {text}", markup=False, highlight=False)
+        else:
+            print(f"note: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,174 @@
+"""Requests, one frozen dataclass a verb. Each default is written once, here.
+
+A value comes from a flag, else the environment (`GANAUDIT_THETA=0.4`), else `[tool.ganaudit]` in
+the pyproject.toml of the working directory, else the default; `origins` remembers which.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ganaudit.errors import ConfigError
+
+Backend = Literal["auto", "torch", "faiss"]
+Format = Literal["rich", "json"]
+
+_FILE_TABLE = "[tool.ganaudit]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnoseConfig:
+    """Request of `ganaudit diagnose`."""
+
+    generator: str = ""  # a path, NAME:TARGET or demo
+    descriptor: str | None = None  # a path, NAME or NAME:TARGET; None: digits, for the demo alone
+    anchors: int = 10_000  # images scored against
+    samples: int = 10_000  # images scored
+    theta: float | None = None  # reach of the similarity, fraction of pi; None: descriptor's card
+    radius: float | None = None  # of a neighbourhood, fraction of pi; None: descriptor's card
+    seed: int = 0
+    batch: int | None = None  # images rendered at once; None: chosen from memory
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    workers: int | None = None  # processes; None: one per GPU in use, one on the CPU
+    out: Path | None = None  # folder of the run; None: audit, audit-2, ... whichever is free
+    resume: bool = False
+    set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
+    backend: Backend = "auto"
+    timeout_s: float = 300.0  # for opening the generator and for each batch it renders
+    format: Format = "rich"
+    dry_run: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        if not self.generator:
+            raise ConfigError("--generator is needed: a path, NAME:TARGET or demo")
+        for name in ("anchors", "samples", "batch", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} must be at least 1, got {value}")
+        for name in ("theta", "radius"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ConfigError(f"--{name} must be in (0, 1], a fraction of pi, got {value}")
+        if not 0 < self.timeout_s < 1e7:
+            raise ConfigError(f"--timeout-s must be positive, got {self.timeout_s}")
+        check_seed(self.seed)
+        _check_choices(self)
+        split_options(self.set)
+
+    def shown(self) -> dict[str, Any]:
+        """The request as JSON values, without the origins."""
+        values = asdict(self)
+        del values["origins"]
+        return values | {"out": None if self.out is None else str(self.out)}
+
+
+def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """`--set` pairs to (the generator's options, the descriptor's options).
+
+    Raises:
+      ConfigError: a pair without `=`, without a key, or one key twice.
+    """
+    generator: dict[str, str] = {}
+    descriptor: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        of_descriptor = key.startswith("descriptor.")
+        name = key.removeprefix("descriptor.").strip()
+        if not equals or not name:
+            raise ConfigError(f"--set wants KEY=VALUE, got {pair!r}")
+        target = descriptor if of_descriptor else generator
+        if name in target:
+            raise ConfigError(f"--set {key} is given twice")
+        target[name] = value
+    return generator, descriptor
+
+
+def resolve(flags: Mapping[str, Any], *, folder: Path | None = None) -> DiagnoseConfig:
+    """The complete request from `flags` (None: not given), environment, file and defaults.
+
+    Args:
+      flags: field name to value.
+      folder: where pyproject.toml may lie; None: the working directory.
+    """
+    hints = get_type_hints(DiagnoseConfig)
+    names = [entry.name for entry in fields(DiagnoseConfig) if entry.name != "origins"]
+    table = _file_table((folder or Path.cwd()) / "pyproject.toml")
+    for key in table:
+        if key.replace("-", "_") not in names:
+            raise ConfigError(f"{_FILE_TABLE} has no setting {key!r}{_suggest(key, names)}")
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name in names:
+        variable = f"GANAUDIT_{name.upper()}"
+        in_file = next((key for key in (name, name.replace("_", "-")) if key in table), None)
+        if flags.get(name) not in (None, ()):
+            values[name], origins[name] = flags[name], "flag"
+        elif os.environ.get(variable):
+            values[name] = _parse(variable, os.environ[variable], hints[name])
+            origins[name] = variable
+        elif in_file is not None:
+            where = f"{_FILE_TABLE} {in_file}"
+            values[name], origins[name] = _parse(where, table[in_file], hints[name]), _FILE_TABLE
+        else:
+            origins[name] = "default"
+    return DiagnoseConfig(**values, origins=origins)
+
+
+def check_seed(seed: int) -> int:
+    """`seed`, or a ConfigError when it is out of range."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed must be in [0, 2**63), got {seed}")
+    return seed
+
+
+def _file_table(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("ganaudit", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{_FILE_TABLE} in {path.name} must be a table")
+    return table
+
+
+def _parse(where: str, value: Any, hint: Any) -> Any:
+    """A value from a text source (environment, TOML) as the annotated type."""
+    kinds = [kind for kind in (get_args(hint) if get_origin(hint) is not tuple else ()) if kind]
+    optional = [kind for kind in kinds if kind is not type(None)]
+    if get_origin(hint) is Literal:
+        return value  # checked by the dataclass
+    if get_origin(hint) is tuple:
+        items = value.split() if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+        raise ConfigError(f"{where} must be a list of KEY=VALUE, got {value!r}")
+    wanted = optional[0] if optional else hint
+    if wanted is bool:
+        if isinstance(value, bool) or str(value).lower() in ("true", "false", "1", "0"):
+            return str(value).lower() in ("true", "1")
+        raise ConfigError(f"{where} must be true or false, got {value!r}")
+    try:
+        return wanted(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where} must be of type {wanted.__name__}, got {value!r}") from None
+
+
+def _check_choices(config: DiagnoseConfig) -> None:
+    for name, choices in (("backend", get_args(Backend)), ("format", get_args(Format))):
+        if getattr(config, name) not in choices:
+            raise ConfigError(
+                f"--{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}"
+            )
+
+
+def _suggest(key: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(key.replace("-", "_"), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

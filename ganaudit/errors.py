@@ -1,0 +1,50 @@
+"""Every way a request can end badly, and the exit code it ends with.
+
+    GanauditError               6    our own fault, or the machine's: bug, full disk
+    ├── ConfigError             2    the request cannot be carried out as asked
+    │   ├── PluginError         2    a plugin is missing, doubled or not importable
+    │   └── DescriptorError     2    the descriptor gave rows that are no embeddings
+    ├── SourceError             3    the generator under audit misbehaved
+    │   └── SourceTimeout       3    it did not answer in time
+    └── UnsafeCheckpoint        5    refused; nothing in the file was executed
+
+A message says what was wanted, what came and, where there is one, the remedy: one sentence for a
+person who has not read the code. Exit codes are an API: 0 pass, 1 a gate failed and 4 inconclusive
+are results, not errors; 130 is Ctrl-C.
+"""
+
+
+class GanauditError(Exception):
+    """Base of everything ganaudit raises on purpose."""
+
+    exit_code = 6
+
+
+class ConfigError(GanauditError):
+    """The request is malformed or cannot be carried out; nothing that was stored is touched."""
+
+    exit_code = 2
+
+
+class PluginError(ConfigError):
+    """A plugin is unknown, claimed twice, lacks a dependency, or refuses its options."""
+
+
+class DescriptorError(ConfigError):
+    """The descriptor returned rows that cannot be compared: zero, NaN or of the wrong shape."""
+
+
+class SourceError(GanauditError):
+    """The generator under audit raised, or returned something that is not images."""
+
+    exit_code = 3
+
+
+class SourceTimeout(SourceError):
+    """The generator under audit did not answer within the time allowed."""
+
+
+class UnsafeCheckpoint(GanauditError):
+    """A file was refused because reading it would mean running it."""
+
+    exit_code = 5

@@ -1,0 +1,135 @@
+"""The one image convention: uint8 RGB [N, 3, H, W], what a customer of the generator would see."""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganaudit.errors import SourceError
+
+Layout = Literal["NCHW", "NHWC"]
+HASH_BYTES = 16
+MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
+
+
+def to_rgb(
+    images: torch.Tensor,
+    *,
+    value_range: tuple[float, float] | None = None,
+    layout: Layout | None = None,
+) -> torch.Tensor:
+    """A generator's native output as uint8 RGB.
+
+    Args:
+      images: [N, C, H, W] (or [N, H, W, C]) with C = 1, 3 or 4; uint8, or floating point in
+        `value_range`, where it is quantised to the nearest of 256 levels and clipped. Grey is
+        repeated, alpha composited on white.
+      value_range: the values of black and white; needed for floating point, unused for uint8.
+      layout: where the channels stand; None: where 1, 3 or 4 of them can stand, if that is
+        one place only.
+
+    Returns:
+      uint8 [N, 3, H, W] on the device of `images`.
+
+    Raises:
+      SourceError: wrong rank, channels, dtype or layout, no value range, NaN or infinity.
+    """
+    if images.ndim != 4:
+        raise SourceError(f"images must have 4 dimensions, got shape {list(images.shape)}")
+    if _layout_of(images, layout) == "NHWC":
+        images = images.permute(0, 3, 1, 2)
+    images = _quantise(images, value_range)
+    channels = images.shape[1]
+    if channels == 4:
+        alpha = images[:, 3:].to(torch.float32) / 255
+        colour = images[:, :3].to(torch.float32) * alpha + 255 * (1 - alpha)
+        images = colour.round().to(torch.uint8)
+    return images.expand(-1, 3, -1, -1).contiguous() if channels == 1 else images.contiguous()
+
+
+def _layout_of(images: torch.Tensor, layout: Layout | None) -> Layout:
+    first, last = images.shape[1] in (1, 3, 4), images.shape[3] in (1, 3, 4)
+    if layout == "NCHW" and first or layout is None and first and not last:
+        return "NCHW"
+    if layout == "NHWC" and last or layout is None and last and not first:
+        return "NHWC"
+    shape = list(images.shape)
+    if layout is None and first:
+        raise SourceError(f"images of shape {shape} may be NCHW or NHWC; say --set layout=NCHW")
+    wanted = "[N, C, H, W] or [N, H, W, C]" if layout is None else layout
+    raise SourceError(f"images must be {wanted} with 1, 3 or 4 channels, got shape {shape}")
+
+
+def _quantise(images: torch.Tensor, value_range: tuple[float, float] | None) -> torch.Tensor:
+    if images.dtype == torch.uint8:
+        return images
+    if not images.is_floating_point():
+        raise SourceError(f"images must be uint8 or floating point, got {images.dtype}")
+    if value_range is None:
+        raise SourceError(
+            "images are floating point and nobody said which values are black and white; "
+            "say for instance --set range=-1,1"
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise SourceError("the image holds NaN or infinite values")
+    black, white = value_range
+    levels = (images.to(torch.float32) - black) * (255 / (white - black))
+    return levels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def check_images(images: object, count: int) -> torch.Tensor:
+    """`images` if they are uint8 [count, 3, H, W], else a SourceError that says what came."""
+    if not isinstance(images, torch.Tensor):
+        raise SourceError(f"images must be a torch tensor, got {type(images).__name__}")
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[:2] != (count, 3):
+        raise SourceError(
+            f"images must be uint8 [{count}, 3, H, W], got {images.dtype} {list(images.shape)}"
+        )
+    if 0 in images.shape[2:]:
+        raise SourceError(f"images must have pixels, got {list(images.shape)}")
+    return images
+
+
+def single_colour(images: torch.Tensor) -> torch.Tensor:
+    """[N] bool: every pixel of the uint8 [N, 3, H, W] image is the same colour."""
+    pixels = images.flatten(2)  # [N, 3, H*W]
+    return (pixels.amax(2) == pixels.amin(2)).all(1)
+
+
+def content_hashes(images: torch.Tensor) -> NDArray[np.uint8]:
+    """[N, 16] uint8 BLAKE2b of each image's size and bytes: equal exactly for equal images."""
+    pixels = images.cpu().numpy()
+    size = np.array(pixels.shape[2:], dtype="<i8").tobytes()
+    digests = b"".join(
+        blake2b(image.tobytes(), digest_size=HASH_BYTES, key=size).digest() for image in pixels
+    )
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(pixels), HASH_BYTES)
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """uint8 [3, H, W] of a picture file; the first frame of an animation.
+
+    Raises:
+      SourceError: not a picture, too large, 16 bits a channel, or CMYK.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise SourceError(f"{path}: {width} x {height} pixels exceed {MAX_PIXELS}")
+            if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+                raise SourceError(
+                    f"{path}: 8-bit grey or RGB wanted, got mode {picture.mode}; convert it first"
+                )
+            opaque = picture.mode in ("1", "L", "RGB") and "transparency" not in picture.info
+            pixels = np.array(picture.convert("RGB" if opaque else "RGBA"))
+    except SourceError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{path} cannot be read as a picture: {error}") from error
+    return to_rgb(torch.from_numpy(pixels)[None], layout="NHWC")[0]

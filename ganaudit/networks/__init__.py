@@ -1,0 +1,68 @@
+"""Our own architectures, one per file, named so that a checkpoint can ask for one.
+
+A checkpoint states a name from `NETWORKS` and the constructor's arguments. Both may be
+hostile: the name is looked up here and nowhere else, and every constructor bounds its
+arguments with `check_size` before it makes a layer.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+
+from torch import nn
+
+NETWORKS: Mapping[str, str] = {
+    "dcgan": "ganaudit.networks.dcgan:DCGANGenerator",
+    "collapsed": "ganaudit.networks.collapsed:CollapsedGenerator",
+    "digit_embedder": "ganaudit.networks.digit_embedder:DigitEmbedder",
+}
+
+
+def build(name: str, arguments: Mapping[str, object]) -> nn.Module:
+    """The network called `name`, freshly initialised; its file is imported only now.
+
+    Args:
+      name: a key of `NETWORKS`.
+      arguments: the constructor's keyword arguments.
+
+    Raises:
+      ValueError: unknown name, an unknown or missing argument, an argument out of bounds.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(sorted(NETWORKS))}; got {name!r:.80}")
+    module_name, class_name = NETWORKS[name].split(":")
+    network_class = getattr(importlib.import_module(module_name), class_name)
+    _check_names(name, inspect.signature(network_class).parameters, arguments)
+    network = network_class(**arguments)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def check_size(name: str, size: object, low: int, high: int) -> int:
+    """`size` itself, if it is an integer (not a bool) in [low, high].
+
+    Raises:
+      ValueError: anything else; the message names `name`, the bounds and what came.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not low <= size <= high:
+        raise ValueError(f"{name} must be an integer in [{low}, {high}], got {_brief(size)}")
+    return size
+
+
+def _check_names(
+    network: str, known: Mapping[str, inspect.Parameter], arguments: Mapping[str, object]
+) -> None:
+    required = {name for name, parameter in known.items() if parameter.default is parameter.empty}
+    if not required <= set(arguments) <= set(known):
+        raise ValueError(
+            f"network {network} takes {', '.join(known)} "
+            f"(required: {', '.join(sorted(required))}); "
+            f"got {_brief(', '.join(sorted(arguments)) or 'nothing')}"
+        )
+
+
+def _brief(value: object) -> str:
+    # An integer of a million digits cannot be printed, and need not be.
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.80}"

@@ -1,0 +1,222 @@
+"""From the names in a request to opened objects, on a device, with their identities."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganaudit import registry
+from ganaudit.config import DiagnoseConfig, split_options
+from ganaudit.descriptors import Descriptor
+from ganaudit.errors import ConfigError, PluginError
+from ganaudit.generators import (
+    BlindGenerator,
+    EmbeddingSource,
+    LatentGenerator,
+    Source,
+    identity_of,
+)
+from ganaudit.runner import Guard, Maker, Recipe, Team
+from ganaudit.slots import permutation
+
+_DEMO_DESCRIPTOR = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A config with everything it names opened.
+
+    Attributes:
+      config: as given.
+      source: the generator, or what stands in for one.
+      descriptor: None for embeddings.
+      generator: identity of the source, JSON values.
+      device: "cpu" or "cuda:N".
+      theta: reach of the similarity, fraction of pi.
+      radius: of a neighbourhood, fraction of pi.
+      origins: where theta and radius come from.
+      order: [size] item numbers of a finite source in the run's order; None: slots are drawn.
+    """
+
+    config: DiagnoseConfig
+    source: Source
+    descriptor: Descriptor | None
+    generator: dict[str, Any]
+    device: str
+    theta: float
+    radius: float
+    origins: dict[str, str]
+    order: NDArray[np.int64] | None
+
+    def manifest(self) -> dict[str, Any]:
+        """What decides the bytes of a row."""
+        pinned: dict[str, Any] = {
+            "generator": self.generator,
+            "descriptor": None if self.descriptor is None else self.descriptor.card.identity(),
+            "seed": self.config.seed,
+        }
+        if self.order is not None:  # the samples follow the anchors
+            pinned["anchors"] = self.config.anchors
+        return pinned
+
+    def recipe(self) -> Recipe:
+        """The recipe as far as it is known before any image."""
+        return Recipe(
+            seed=self.config.seed,
+            device=self.device,
+            batch=1,
+            width=1,
+            timeout_s=self.config.timeout_s,
+            order=self.order,
+            anchors=self.config.anchors,
+        )
+
+    def maker(self, recipe: Recipe, *, reopen: bool) -> Maker:
+        """A maker in this process; with `reopen`, a generator that hangs is opened anew."""
+        config, device = self.config, self.device
+        again = (lambda: _open_source(config, device)[0]) if reopen else None
+        return Maker(self.source, self.descriptor, recipe, reopen=again)
+
+    def team(self, recipe: Recipe) -> Team | None:
+        """Worker processes as the config asks for; None: this process does it."""
+        devices = [self.device]
+        if self.config.device in ("auto", "cuda") and self.device.startswith("cuda"):
+            devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        workers = self.config.workers or len(devices)
+        if workers == 1:
+            return None
+        spread = tuple(devices[i % len(devices)] for i in range(workers))
+        return Team(open_maker=open_maker, arguments=(self.config, recipe), devices=spread)
+
+
+def open_request(
+    config: DiagnoseConfig, *, source: Source | None = None, descriptor: Descriptor | None = None
+) -> Request:
+    """Open what `config` names, or take the objects given in its place.
+
+    Raises:
+      ConfigError: something cannot be opened, contradicts something else, or is missing.
+      SourceError: the generator's own code raised or hung.
+    """
+    device = _device(config.device)
+    given = source is not None
+    if source is None:
+        source, generator = _open_source(config, device)
+    else:
+        generator = {"object": type(source).__qualname__, **identity_of(source)}
+        if not isinstance(source, EmbeddingSource | LatentGenerator | BlindGenerator):
+            raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
+    if given and config.workers not in (None, 1):
+        raise ConfigError("--workers needs a generator that each process can open by its name")
+    if descriptor is None:
+        descriptor = _open_descriptor(config, source, generator, device)
+    theta, theta_origin = _scale("theta", config.theta, descriptor)
+    radius, radius_origin = _scale("radius", config.radius, descriptor)
+    return Request(
+        config=config,
+        source=source,
+        descriptor=descriptor,
+        generator=generator,
+        device=device,
+        theta=theta,
+        radius=radius,
+        origins={"theta_origin": theta_origin, "radius_origin": radius_origin},
+        order=_order(config, source),
+    )
+
+
+def open_maker(config: DiagnoseConfig, recipe: Recipe, device: str) -> Maker:
+    """A maker for a worker process, which opens everything by name on its own device."""
+    request = open_request(replace(config, device=device, workers=1))
+    return request.maker(replace(recipe, device=device), reopen=True)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N, got {wanted!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:N, got {wanted!r}")
+    if device.type == "cpu":
+        return "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise ConfigError(f"--device {wanted}: this machine has {count} CUDA devices")
+    return f"cuda:{device.index or 0}"
+
+
+def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str, Any]]:
+    options, _ = split_options(config.set)
+    guard = Guard(config.timeout_s)
+    try:
+        source, name, target = guard.call(
+            lambda: registry.open_plugin(
+                "generators", config.generator, options, device=torch.device(device)
+            ),
+            what="opening the generator",
+        )
+    finally:
+        guard.close()
+    if not isinstance(source, EmbeddingSource | LatentGenerator | BlindGenerator):
+        raise PluginError(
+            f"the generator {name!r} returned {type(source).__name__}, which is none of "
+            "LatentGenerator, BlindGenerator and EmbeddingSource"
+        )
+    identity = identity_of(source) or {"target": target}
+    return source, {"plugin": name, "options": options, **identity}
+
+
+def _open_descriptor(
+    config: DiagnoseConfig, source: Source, generator: dict[str, Any], device: str
+) -> Descriptor | None:
+    _, options = split_options(config.set)
+    if isinstance(source, EmbeddingSource):
+        if config.descriptor is not None or options:
+            raise ConfigError("embeddings are described already; leave the descriptor out")
+        return None
+    spec = config.descriptor
+    if spec is None:
+        if generator.get("plugin") != "demo":
+            names = ", ".join(registry.installed("descriptors"))
+            raise ConfigError(f"--descriptor is needed: what tells identities apart? ({names})")
+        spec = _DEMO_DESCRIPTOR
+    descriptor, name, _ = registry.open_plugin(
+        "descriptors", spec, options, device=torch.device(device)
+    )
+    if not isinstance(descriptor, Descriptor):
+        raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
+    return descriptor
+
+
+def _scale(
+    name: str, wanted: float | None, descriptor: Descriptor | None
+) -> tuple[float, str]:
+    """theta or radius, and where it comes from."""
+    if wanted is not None:
+        return wanted, "request"
+    card = None if descriptor is None else descriptor.card
+    measured = None if card is None else (card.theta if name == "theta" else card.radius)
+    if card is None or measured is None:
+        what = "these embeddings" if card is None else f"the descriptor {card.name}"
+        raise ConfigError(
+            f"--{name} is needed, a fraction of pi: nobody has measured it for {what}"
+        )
+    return measured, card.origin or "descriptor card"
+
+
+def _order(config: DiagnoseConfig, source: Source) -> NDArray[np.int64] | None:
+    size = getattr(source, "size", None)
+    if size is None:
+        return None
+    if config.anchors + config.samples > size:
+        raise ConfigError(
+            f"{config.generator} holds {size} items, so anchors + samples can be at most {size}; "
+            f"got {config.anchors} + {config.samples}"
+        )
+    return permutation(size, seed=config.seed)
+

@@ -1,0 +1,248 @@
+"""Plugins by name: entry points are listed without importing anything, and one is opened.
+
+A factory takes its target by position and keyword-only options. `--set KEY=VALUE` fills them by the
+type of the parameter. A factory that has a `device` parameter is given the pipeline's; one with
+`**options` takes the keys that nobody else knows, as text.
+"""
+
+import difflib
+import inspect
+import struct
+import types
+import typing
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint
+
+Kind = Literal["generators", "descriptors"]
+_PROVIDED = ("device",)  # parameters that the pipeline fills, not the user
+
+
+def installed(kind: Kind) -> dict[str, EntryPoint]:
+    """Name to entry point of every installed plugin of one kind. Imports none of them.
+
+    Raises:
+      PluginError: two packages claim one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=f"ganaudit.{kind}"), key=lambda entry: entry.name):
+        known = found.get(entry.name)
+        if known is not None and known.value != entry.value:
+            raise PluginError(
+                f"two packages provide the {kind[:-1]} {entry.name!r}: {known.value} and "
+                f"{entry.value}; uninstall one"
+            )
+        found[entry.name] = entry
+    return found
+
+
+def resolve(kind: Kind, spec: str) -> tuple[str, str]:
+    """SPEC to (plugin name, target): `NAME:TARGET`, `NAME`, or a path told apart by content."""
+    known = installed(kind)
+    name, colon, target = spec.partition(":")
+    if name in known and (colon or not Path(spec).exists()):
+        return name, target
+    path = Path(spec)
+    if path.exists():
+        return _sniff(kind, path), spec
+    if colon and name.isidentifier():
+        raise PluginError(f"no {kind[:-1]} is called {name!r}{_nearest(name, known)}")
+    raise ConfigError(
+        f"--{kind[:-1]} {spec}: no such file, and no {kind[:-1]} of that name"
+        f"{_nearest(name, known)}"
+    )
+
+
+def _sniff(kind: Kind, path: Path) -> str:
+    if path.is_dir():
+        if kind == "generators":
+            return "images"
+        raise ConfigError(f"{path} is a folder; a descriptor is a file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if kind == "generators" and head.startswith(b"\x93NUMPY"):
+        return "embeddings"
+    if len(head) >= 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**27:
+        return "checkpoint" if kind == "generators" else "digits"
+    if head.startswith((b"\x80", b"PK\x03\x04")):
+        raise UnsafeCheckpoint(
+            f"{path} is a pickle or a zip of pickles: reading it would run what it contains; "
+            "nothing was read. Wrap your own model in python:FILE.py:factory, or convert it to "
+            "safetensors"
+        )
+    if kind == "descriptors" and path.suffix.lower() == ".onnx":
+        return "onnx"
+    if path.suffix == ".py":
+        raise ConfigError(f"{path} is Python; name the factory in it: python:{path}:FACTORY")
+    raise ConfigError(
+        f"{path} is nothing that can be told apart by its content; say NAME:{path} with one of "
+        f"{', '.join(installed(kind))}"
+    )
+
+
+def load(kind: Kind, name: str) -> Callable[..., Any]:
+    """The factory of one plugin. Imports that plugin and no other.
+
+    Raises:
+      PluginError: no such plugin, or it cannot be imported.
+    """
+    known = installed(kind)
+    if name not in known:
+        raise PluginError(f"no {kind[:-1]} is called {name!r}{_nearest(name, known)}")
+    try:
+        factory = known[name].load()
+    except Exception as error:
+        raise PluginError(
+            f"the {kind[:-1]} {name!r} cannot be imported ({type(error).__name__}: {error}); "
+            "ganaudit doctor lists what is missing"
+        ) from error
+    if not callable(factory):
+        raise PluginError(f"the {kind[:-1]} {name!r} is no factory but {type(factory).__name__}")
+    return typing.cast("Callable[..., Any]", factory)
+
+
+def open_plugin(
+    kind: Kind, spec: str, options: Mapping[str, str], *, device: object = None
+) -> tuple[Any, str, str]:
+    """Open the plugin that `spec` names: (object, plugin name, target).
+
+    Raises:
+      ConfigError: the spec, an option or the target is wrong; unknown keys name the nearest.
+      PluginError: the plugin is missing, or raised something foreign while opening.
+    """
+    name, target = resolve(kind, spec)
+    factory = load(kind, name)
+    arguments = bind(factory, options, what=f"the {kind[:-1]} {name!r}", device=device)
+    try:
+        return factory(target, **arguments), name, target
+    except (GanauditError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the {kind[:-1]} {name!r} could not be opened ({type(error).__name__}: {error})"
+        ) from error
+
+
+def bind(
+    factory: Callable[..., Any], options: Mapping[str, str], *, what: str, device: object = None
+) -> dict[str, Any]:
+    """Keyword arguments for `factory` from text, converted by the annotation of each parameter.
+
+    Raises:
+      ConfigError: an unknown key, a required one that is absent, or a value of the wrong type.
+    """
+    parameters = inspect.signature(factory).parameters
+    keywords = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    rest = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    settable = [name for name in keywords if name not in _PROVIDED]
+    hints = _hints(factory)
+    arguments: dict[str, Any] = {}
+    for key, text in options.items():
+        if key in settable:
+            arguments[key] = _convert(key, text, hints.get(key, str))
+        elif rest and key not in _PROVIDED:
+            arguments[key] = text
+        else:
+            raise ConfigError(f"{what} has no option {key!r}{_nearest(key, settable)}")
+    if "device" in keywords:
+        arguments["device"] = device
+    missing = [
+        name
+        for name, parameter in keywords.items()
+        if parameter.default is parameter.empty and name not in arguments
+    ]
+    if missing:
+        raise ConfigError(f"{what} needs --set {' --set '.join(f'{name}=...' for name in missing)}")
+    return arguments
+
+
+def options_of(factory: Callable[..., Any]) -> list[str]:
+    """`name: type = default` for each option a user can set, for listings."""
+    return [
+        str(parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD))
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
+        and name not in _PROVIDED
+    ]
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(factory)
+    except (NameError, TypeError, AttributeError):  # a stranger's annotations need not resolve
+        return {}
+
+
+def _convert(key: str, text: str, hint: Any) -> Any:
+    """`text` as the annotated type: str, int, float, bool, Literal, Path, tuple of these."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        wanted = next(member for member in arguments if member is not type(None))
+        return _convert(key, text, wanted)
+    if origin is Literal:
+        if text in arguments:
+            return text
+        raise ConfigError(f"{key} must be one of {', '.join(map(str, arguments))}, got {text!r}")
+    if origin is tuple:
+        items = [item.strip() for item in text.split(",")]
+        fixed = [member for member in arguments if member is not Ellipsis]
+        if Ellipsis not in arguments and len(items) != len(fixed):
+            raise ConfigError(f"{key} wants {len(fixed)} values, got {text!r}")
+        kinds = fixed * len(items) if Ellipsis in arguments else fixed
+        return tuple(_convert(key, item, kind) for item, kind in zip(items, kinds, strict=False))
+    if hint is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise ConfigError(f"{key} must be true or false, got {text!r}")
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            wanted = "a whole number" if hint is int else "a number"
+            raise ConfigError(f"{key} must be {wanted}, got {text!r}") from None
+    return Path(text) if hint is Path else text
+
+
+def _nearest(name: str, known: typing.Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(names)}" if names else ""
+
+
+def catalogue(name: str | None = None) -> list[dict[str, Any]]:
+    """What is installed; of the plugins called `name`, also the options and what they say.
+
+    Raises:
+      PluginError: nothing is called `name`, or it cannot be imported.
+    """
+    kinds: tuple[Kind, ...] = ("generators", "descriptors")
+    entries = [
+        {"kind": kind[:-1], "name": entry.name, "factory": entry.value}
+        for kind in kinds
+        for entry in installed(kind).values()
+        if name in (None, entry.name)
+    ]
+    if name is None:
+        return entries
+    if not entries:
+        known = [known for kind in kinds for known in installed(kind)]
+        raise PluginError(f"no plugin is called {name!r}{_nearest(name, known)}")
+    detailed: list[dict[str, Any]] = []
+    for kind, entry in ((kind, entry) for kind in kinds for entry in entries):
+        if entry["kind"] == kind[:-1]:
+            factory = load(kind, name)
+            about = inspect.getdoc(factory) or ""
+            detailed.append({**entry, "options": options_of(factory), "about": about})
+    return detailed

@@ -1,0 +1,1 @@
+"""One canonical JSON document; everything a person sees is rendered from it."""

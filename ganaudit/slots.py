@@ -1,0 +1,195 @@
+"""Slot i is one sample: its latent, label and noise seed follow from (seed, stream, i) alone.
+
+Counter-based bits (Philox4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011) go through an inverse CDF, so a draw depends neither on the batch it was made in nor on the
+release of any library. The first values are pinned by a test.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from ganaudit.config import check_seed
+from ganaudit.errors import ConfigError
+
+BLOCK = 16  # slots a block; blocks go round the groups, so every group sees every stretch of a run
+GROUPS = 32  # independent groups of slots: every interval and curve comes from them
+SHARD = BLOCK * GROUPS  # slots a stored shard: one block of each group
+
+Prior = Literal["normal", "uniform"]
+
+
+class Stream(IntEnum):
+    """Disjoint families of slots. Anchors and samples never share a draw."""
+
+    ANCHORS = 0
+    SAMPLES = 1
+
+
+class _Purpose(IntEnum):
+    LATENT = 0
+    LABEL = 1
+    NOISE_SEED = 2
+    PERMUTATION = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Everything a generator may need to know about some slots.
+
+    Attributes:
+      index: [N] int64, slot numbers; for sources of finite size the item's own number.
+      seeds: [N] int64, 0 <= seed < 2**63: seed of whatever else slot i has to draw (layer noise).
+      latents: [N, *latent_shape] float32 drawn from the generator's prior; None: it takes none.
+      labels: [N] int64, 0 <= label < num_labels; None: the generator is unconditional.
+    """
+
+    index: torch.Tensor
+    seeds: torch.Tensor
+    latents: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: slice) -> "Draws":
+        """The draws of some of the slots, as views."""
+        return Draws(
+            index=self.index[rows],
+            seeds=self.seeds[rows],
+            latents=None if self.latents is None else self.latents[rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same draws with latents and labels on `device`; index and seeds stay on the CPU."""
+        return replace(
+            self,
+            latents=None if self.latents is None else self.latents.to(device),
+            labels=None if self.labels is None else self.labels.to(device),
+        )
+
+
+def draw(
+    slots: NDArray[np.int64],
+    *,
+    seed: int,
+    stream: Stream,
+    latent_shape: tuple[int, ...] | None = None,
+    prior: Prior = "normal",
+    num_labels: int = 0,
+) -> Draws:
+    """Draw what a generator needs for `slots`.
+
+    Args:
+      slots: [N] int64, slot numbers >= 0, in any order.
+      seed: seed of the run, 0 <= seed < 2**63.
+      stream: the family the slots belong to.
+      latent_shape: shape of one latent; None: no latents are drawn.
+      prior: "normal" N(0, 1), or "uniform" U(-1, 1), independently in every coordinate. 32 random
+        bits a coordinate: |z| <= 6.34 for the normal prior.
+      num_labels: number of classes, uniformly drawn; 0: no labels.
+    """
+    slots = np.asarray(slots, dtype=np.int64)
+    key = check_seed(seed)
+    latents = None
+    if latent_shape is not None:
+        size = int(np.prod(latent_shape, dtype=np.int64))
+        unit = _uniform(_words(slots, size, key, stream, _Purpose.LATENT))  # [N, size] in (0, 1)
+        values = ndtri(unit) if _check_prior(prior) == "normal" else 2 * unit - 1
+        latents = torch.from_numpy(values.astype(np.float32).reshape(len(slots), *latent_shape))
+    labels = None
+    if num_labels > 0:
+        unit = _uniform(_words(slots, 1, key, stream, _Purpose.LABEL))[:, 0]
+        labels = torch.from_numpy((unit * num_labels).astype(np.int64))
+    return Draws(
+        index=torch.from_numpy(slots.copy()),
+        seeds=torch.from_numpy(
+            _integers(_words(slots, 2, key, stream, _Purpose.NOISE_SEED))[:, 0]
+        ),
+        latents=latents,
+        labels=labels,
+    )
+
+
+def permutation(size: int, *, seed: int) -> NDArray[np.int64]:
+    """A seeded order of `size` items: [size] int64, every number below `size` once.
+
+    Sorts 63 random bits an item (ties, of which 2**32 items have one, fall in order).
+    """
+    words = _words(
+        np.arange(size, dtype=np.int64), 2, check_seed(seed), Stream.SAMPLES, _Purpose.PERMUTATION
+    )
+    return np.argsort(_integers(words)[:, 0], kind="stable")
+
+
+def group_of(slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The group of each slot: its block of 16, counted modulo 32."""
+    return (slots // BLOCK) % GROUPS
+
+
+def ranges(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    """Cut [start, stop) at the multiples of `step`."""
+    while start < stop:
+        end = min(stop, (start // step + 1) * step)
+        yield start, end
+        start = end
+
+
+def _check_prior(prior: str) -> Prior:
+    for known in get_args(Prior):
+        if prior == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}")
+
+
+def _words(
+    slots: NDArray[np.int64], count: int, seed: int, stream: Stream, purpose: _Purpose
+) -> NDArray[np.uint32]:
+    """[N, count] random 32-bit words; counter = (word block, slot, stream and purpose)."""
+    blocks = -(-count // 4)
+    counter = np.empty((len(slots), blocks, 4), dtype=np.uint32)
+    counter[..., 0] = np.arange(blocks)
+    counter[..., 1] = (slots & 0xFFFFFFFF)[:, None]
+    counter[..., 2] = (slots >> 32)[:, None]
+    counter[..., 3] = (int(stream) << 8) | int(purpose)
+    key = (seed & 0xFFFFFFFF, seed >> 32)
+    return philox(counter, key).reshape(len(slots), blocks * 4)[:, :count]
+
+
+def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
+    """Philox4x32-10: [..., 4] uint32 counters and two key words to [..., 4] uint32 random words."""
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
+    k0, k1 = key
+    for _ in range(10):
+        p0 = c0 * np.uint64(0xD2511F53)
+        p1 = c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (
+            (p1 >> half) ^ c1 ^ np.uint64(k0),
+            p1 & low,
+            (p0 >> half) ^ c3 ^ np.uint64(k1),
+            p0 & low,
+        )
+        k0 = (k0 + 0x9E3779B9) & 0xFFFFFFFF
+        k1 = (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def _uniform(words: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Words to the open interval (0, 1)."""
+    return (words.astype(np.float64) + 0.5) * 2.0**-32
+
+
+def _integers(words: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """[N, 2k] words to [N, k] integers in [0, 2**63)."""
+    pairs = words.astype(np.uint64)
+    joined = (pairs[:, 0::2] << np.uint64(31)) ^ (pairs[:, 1::2] >> np.uint64(1))
+    return joined.astype(np.int64)

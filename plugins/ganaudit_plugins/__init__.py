@@ -1,0 +1,1 @@
+"""ganaudit's own generators and descriptors, through the door that everybody's plugins use."""

@@ -1,0 +1,1 @@
+"""Descriptors, one kind of network a file."""

@@ -1,0 +1,1 @@
+"""Generators under audit, one way of delivery a file."""

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, its usual name
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ganaudit.checkpoints.native import save_native
@@ -149,7 +149,7 @@ def train_embedder(images: Tensor, *, steps: int, rng: torch.Generator) -> Digit
         logits = (rows @ rows.T / temperature).fill_diagonal_(-math.inf)  # [2 batch, 2 batch]
         loss = F.cross_entropy(logits, partner)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return embedder.eval().requires_grad_(False)
@@ -245,12 +245,12 @@ def train_generator(images: Tensor, *, steps: int, rng: torch.Generator) -> DCGA
             (slope,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
             loss = loss + r1_weight / 2 * r1_every * slope.square().sum(dim=(1, 2, 3)).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
         loss = F.softplus(-discriminator(shift(generated, rng=rng))).mean()
         generator_optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         generator_optimizer.step()
         weight = min(averaging, (step + 1) / (step + 10))
         with torch.no_grad():

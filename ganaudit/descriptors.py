@@ -47,9 +47,7 @@ class Preprocessing:
             ("colour", self.colour, get_args(Colour)),
         ):
             if value not in known:
-                raise ConfigError(
-                    f"descriptor.{option} must be {', '.join(known)}, got {value!r}"
-                )
+                raise ConfigError(f"descriptor.{option} must be {', '.join(known)}, got {value!r}")
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 3, H, W] to float32 [N, C, *size], C = 1 for grey and 3 otherwise."""
@@ -67,7 +65,7 @@ class Preprocessing:
             ).clamp_(0, 255)
         mean = pixels.new_tensor(self.mean).view(1, -1, 1, 1)
         std = pixels.new_tensor(self.std).view(1, -1, 1, 1)
-        pixels = (pixels / 255 - mean) / std
+        pixels = pixels.div(255).sub_(mean).div_(std)
         return pixels.flip(1) if self.colour == "bgr" else pixels
 
 

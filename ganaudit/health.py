@@ -31,7 +31,7 @@ def examine() -> list[dict[str, str]]:
         _processor(),
         *_cuda(),
         _onnx_providers(),
-        *(_plugins(kind) for kind in ("generators", "descriptors")),  # type: ignore[arg-type]
+        *(_plugins(kind) for kind in ("generators", "descriptors")),
         _torch_cache(),
     ]
 
@@ -79,7 +79,7 @@ def _cuda() -> list[dict[str, str]]:
             _finding(
                 "CUDA",
                 "no device that torch can use",
-                remedy="the CPU serves; for a GPU install NVIDIA's driver and a CUDA build of torch",
+                remedy="the CPU serves; a GPU needs NVIDIA's driver and a CUDA build of torch",
             )
         ]
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]

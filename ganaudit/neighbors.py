@@ -53,12 +53,11 @@ def faiss_or_none() -> ModuleType | None:
         import faiss
     except ImportError:
         return None
-    return faiss  # type: ignore[no-any-return]
+    module: ModuleType = faiss
+    return module
 
 
-def nearest(
-    queries: torch.Tensor, rows: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(queries: torch.Tensor, rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k rows with the largest cosine to each query, largest first.
 
     Args:

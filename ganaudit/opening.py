@@ -193,10 +193,8 @@ def _open_descriptor(
     return descriptor
 
 
-def _scale(
-    name: str, wanted: float | None, descriptor: Descriptor | None
-) -> tuple[float, str]:
-    """theta or radius, and where it comes from."""
+def _scale(name: str, wanted: float | None, descriptor: Descriptor | None) -> tuple[float, str]:
+    """The value of theta or radius, and where it comes from."""
     if wanted is not None:
         return wanted, "request"
     card = None if descriptor is None else descriptor.card
@@ -219,4 +217,3 @@ def _order(config: DiagnoseConfig, source: Source) -> NDArray[np.int64] | None:
             f"got {config.anchors} + {config.samples}"
         )
     return permutation(size, seed=config.seed)
-

@@ -187,7 +187,11 @@ class Anchors:
           SourceError: there are none.
         """
         pieces = [
-            (piece.rows[piece.valid], piece.start + np.flatnonzero(piece.valid), piece.status.copy())
+            (
+                piece.rows[piece.valid],
+                piece.start + np.flatnonzero(piece.valid),
+                piece.status.copy(),
+            )
             for piece in store.read(Stream.ANCHORS, stop)
         ]
         rows, slots, status = (np.concatenate(part) for part in zip(*pieces, strict=True))
@@ -266,5 +270,7 @@ def _changes(earlier: dict[str, str], now: dict[str, str]) -> list[str]:
     ]
     if not changed:
         return []
-    return [f"the stored rows were made with other versions ({', '.join(changed)}): new rows may "
-            "differ from them in the last bits"]
+    return [
+        f"the stored rows were made with other versions ({', '.join(changed)}): new rows may "
+        "differ from them in the last bits"
+    ]

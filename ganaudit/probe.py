@@ -118,4 +118,4 @@ def _fit(height: int, width: int, recipe: Recipe) -> int:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     image = height * width * 3 * 4 * _FLOATS_PER_VALUE
     fitting = max(1, int(_MEMORY_SHARE * free / image))
-    return min(_BATCH_MAX[device.type], 2 ** (fitting.bit_length() - 1))
+    return min(_BATCH_MAX[device.type], 1 << (fitting.bit_length() - 1))

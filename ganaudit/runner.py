@@ -200,9 +200,7 @@ class Maker:
             part = slots[first : first + step]
             for where, found in self._attempt(stream, part, failures, first):
                 flat = single_colour(found).cpu().numpy()
-                failures |= {
-                    int(i): Failure("the image is a single colour") for i in where[flat]
-                }
+                failures |= {int(i): Failure("the image is a single colour") for i in where[flat]}
                 if not flat.all():
                     images.append((where[~flat], found[~flat] if flat.any() else found))
         return Rendered(images, failures)

@@ -102,7 +102,7 @@ def draw(
     if latent_shape is not None:
         size = int(np.prod(latent_shape, dtype=np.int64))
         unit = _uniform(_words(slots, size, key, stream, _Purpose.LATENT))  # [N, size] in (0, 1)
-        values = ndtri(unit) if _check_prior(prior) == "normal" else 2 * unit - 1
+        values = ndtri(unit) if check_prior(prior) == "normal" else 2 * unit - 1
         latents = torch.from_numpy(values.astype(np.float32).reshape(len(slots), *latent_shape))
     labels = None
     if num_labels > 0:
@@ -110,9 +110,7 @@ def draw(
         labels = torch.from_numpy((unit * num_labels).astype(np.int64))
     return Draws(
         index=torch.from_numpy(slots.copy()),
-        seeds=torch.from_numpy(
-            _integers(_words(slots, 2, key, stream, _Purpose.NOISE_SEED))[:, 0]
-        ),
+        seeds=torch.from_numpy(_integers(_words(slots, 2, key, stream, _Purpose.NOISE_SEED))[:, 0]),
         latents=latents,
         labels=labels,
     )
@@ -142,11 +140,13 @@ def ranges(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _check_prior(prior: str) -> Prior:
+def check_prior(prior: object, *, where: str = "") -> Prior:
+    """`prior` if it is one, else a ConfigError; `where` goes before the sentence."""
     for known in get_args(Prior):
         if prior == known:
-            return known  # type: ignore[no-any-return]
-    raise ConfigError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}")
+            checked: Prior = known
+            return checked
+    raise ConfigError(f"{where}prior must be {' or '.join(get_args(Prior))}, got {prior!r:.80}")
 
 
 def _words(

@@ -55,7 +55,7 @@ class Rows:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """[N] bool: the rows that are scored."""
-        return self.status == Status.OK
+        return np.asarray(self.status == Status.OK)
 
 
 class Store:
@@ -169,7 +169,10 @@ class Store:
                 if filled % step == 0 or filled == stop:
                     size = offset + here
                     yield Rows(
-                        filled - size, buffer.rows[:size], buffer.status[:size], buffer.hashes[:size]
+                        filled - size,
+                        buffer.rows[:size],
+                        buffer.status[:size],
+                        buffer.hashes[:size],
                     )
         if filled < stop:
             raise GanauditError(

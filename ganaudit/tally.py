@@ -22,7 +22,8 @@ from ganaudit.slots import BLOCK, GROUPS, SHARD
 _NEAR = 0.01  # below this distance float32 arccos is too coarse; float64 atan2 serves
 _DENSE = 0.25  # share of strips with a hit from which a whole tile is cheaper than its hits
 _PAIRS_AT_ONCE = 2**15  # rows gathered for float64 dot products
-_QUANTUM = 2.0**30  # sums are of multiples of 1/2**30: exact in float64 and in any order to 2**23
+_FEW = 512  # pairs that are not worth looking for blocks in
+_QUANTUM = 2.0**30  # sums are of whole multiples of 2^-30: exact and in any order up to 2^23
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def tally(
 
 def similarity(distance: NDArray[np.float64], *, theta: float) -> NDArray[np.float64]:
     """s(d) of the paper's Eq. 3: 1 at distance 0, 0 from `theta` on; any shape, fractions of pi."""
-    return np.expm1(np.maximum(0, theta - distance)) / np.expm1(theta)
+    return np.asarray(np.expm1(np.maximum(0, theta - distance)) / np.expm1(theta))
 
 
 def cosine_cut(distance: float) -> float:
@@ -183,8 +184,9 @@ class Tallier:
             raise ValueError("there must be at least one anchor")
         self.device = torch.device(device)
         cuda = self.device.type == "cuda"
-        self.step = SHARD * (16 if cuda else 2)
-        self._anchors_at_once = 4096 if cuda else 1024
+        self.step = SHARD * (16 if cuda else 4)
+        # A block of the product stays in a core's cache, or fills the GPU, until it is summed up.
+        self._block = (self.step, 4096) if cuda else (SHARD // 2, 1024)
         self._theta = theta
         self._cuts = (cosine_cut(radius), cosine_cut(radius / 2))
         # |float32 dot - exact dot| <= D 2^-24 for unit rows, in any order of summation; the rest
@@ -236,9 +238,9 @@ class Tallier:
             coherence += self._coherence[number]
         return Tally(
             n=self._n.copy(),
-            similarity=self._similarity.T.cpu().numpy().copy(),
+            similarity=self._similarity.T.cpu().numpy() / _QUANTUM,
             within=self._within.T.cpu().numpy().astype(np.int64),
-            squares=self._squares.cpu().numpy().copy(),
+            squares=self._squares.cpu().numpy() / _QUANTUM,
             within_half=self._within_half.cpu().numpy().astype(np.int64),
             coherence=coherence.cpu().numpy(),
         )
@@ -262,7 +264,7 @@ class Tallier:
             sums = self._zeros(len(rows))  # over anchors, for each sample
             valid = torch.from_numpy(keep).to(self.device)
             self._compare(torch.from_numpy(rows).to(self.device), valid, sums)
-            mean = sums / len(self._anchors)
+            mean = sums / (_QUANTUM * len(self._anchors))
             coherence = (mean * mean).view(-1, GROUPS, BLOCK).sum((0, 2))
         with self._lock:
             self._n += keep.reshape(-1, GROUPS, BLOCK).sum(axis=(0, 2))
@@ -278,7 +280,7 @@ class Tallier:
         return held[:size].view(rows, columns)
 
     def _compare(self, tile: torch.Tensor, valid: torch.Tensor, sums: torch.Tensor) -> None:
-        """Add every pair of the tile; `sums` [B] float64 takes the similarity of each sample."""
+        """Add every pair of the tile; `sums` [B] float64 takes each sample's, in 2^-30."""
         columns = torch.arange(len(self._anchors), device=self.device)
         self._compare_with(columns, tile, valid, sums)
 
@@ -288,20 +290,33 @@ class Tallier:
         """The matrix product: the tile against the anchors numbered `columns`, in order."""
         everything = len(columns) == len(self._anchors)
         whole = bool(valid.all())
-        for part in columns.split(self._anchors_at_once):
+        height, width = self._block
+        for part in columns.split(width):
             first = int(part[0])
-            anchors = self._anchors[first : first + len(part)] if everything else self._anchors[part]
-            cosine = self._buffer("cosine", len(tile), len(part))  # [B, A]
-            torch.mm(tile, anchors.T, out=cosine)
-            if not whole:
-                cosine[~valid] = -2  # beyond every distance
-            closest = _strips(cosine)  # [B / 16, A]
-            hit = closest >= self._reach
-            if float(hit.float().mean()) > _DENSE:
-                self._add_tile(cosine, closest, tile, part, sums)
-            else:
-                sample, column = _pairs(cosine, hit, self._reach)
-                self._add_pairs(cosine[sample, column], tile, sample, part[column], sums)
+            anchors = (
+                self._anchors[first : first + len(part)] if everything else self._anchors[part]
+            )
+            found = []  # flat indices into [B, len(part)], and cosines
+            for row in range(0, len(tile), height):
+                rows = tile[row : row + height]
+                cosine = self._buffer("cosine", len(rows), len(part))  # [R, A]
+                torch.mm(rows, anchors.T, out=cosine)
+                if not whole:
+                    cosine[~valid[row : row + height]] = -2  # beyond every distance
+                closest = _strips(cosine)  # [R / 16, A]
+                hit = (closest >= self._reach).view(-1).nonzero().squeeze(1)
+                if len(hit) > _DENSE * closest.numel():
+                    self._add_block(
+                        cosine, closest, rows, row, part, everything, sums[row : row + height]
+                    )
+                else:
+                    index = _elements(cosine, hit, self._reach)
+                    found.append((cosine.view(-1)[index], index.add_(row * len(part))))
+            if found:
+                index = torch.cat([index for _, index in found])
+                sample = index.div(len(part), rounding_mode="floor")
+                anchor = part[index.sub_(sample * len(part))]
+                self._add_pairs(torch.cat([c for c, _ in found]), tile, sample, anchor, sums)
 
     def _add_pairs(
         self,
@@ -314,21 +329,25 @@ class Tallier:
         """Add single pairs: [P] float32 cosines, row of the tile and number of the anchor."""
         if len(cosine) == 0:
             return
-        distance = torch.arccos(cosine.clamp(-1, 1)) / np.pi
-        near = (cosine >= self._near).nonzero().squeeze(1)
-        distance[near] = self._exact_distance(tile, sample[near], anchor[near])
-        s = _quantised(_closeness(distance, self._theta))
-        squares = _quantised(s * s)
-        cell = (sample // BLOCK) % GROUPS * len(self._anchors) + anchor
-        inside, inside_half = (
-            self._within_cut(cosine, tile, sample, anchor, cut) for cut in self._cuts
-        )
+        closest = float(cosine.max())
+        distance = cosine.clamp(-1, 1).arccos_().div_(np.pi)
+        if closest >= self._near:
+            near = (cosine >= self._near).nonzero().squeeze(1)
+            distance[near] = self._exact_distance(tile, sample[near], anchor[near])
+        s = _scaled(_closeness(distance, self._theta))
+        squares = (s * s).div_(_QUANTUM).round_()
+        cell = sample.div(BLOCK, rounding_mode="floor").remainder_(GROUPS)
+        cell.mul_(len(self._anchors)).add_(anchor)
+        inside = self._within_cut(cosine, tile, sample, anchor, self._cuts[0])
         sums.index_add_(0, sample, s)
         with self._lock:
             self._similarity.view(-1).index_add_(0, cell, s)
             self._squares.index_add_(0, anchor, squares)
             self._within.view(-1).index_add_(0, cell, inside)
-            self._within_half.index_add_(0, anchor, inside_half)
+        if closest >= self._cuts[1] - self._band:
+            inside = self._within_cut(cosine, tile, sample, anchor, self._cuts[1])
+            with self._lock:
+                self._within_half.index_add_(0, anchor, inside)
 
     def _within_cut(
         self,
@@ -339,70 +358,83 @@ class Tallier:
         cut: float,
     ) -> torch.Tensor:
         """[P] float64 ones and zeros: the pair's exact cosine is at least `cut`."""
-        inside = (cosine >= cut).double()
-        open_ = ((cosine - cut).abs() <= self._band).nonzero().squeeze(1)
-        inside[open_] = self._decide(tile, sample[open_], anchor[open_], cut)
+        gap = cosine - cut
+        inside = (gap >= 0).double()
+        open_ = (gap.abs_() <= self._band).nonzero().squeeze(1)
+        if len(open_):
+            exact = exact_dots(tile, self._anchors, sample[open_], anchor[open_])
+            inside[open_] = (exact >= cut).double()
         return inside
 
-    def _add_tile(
+    def _add_block(
         self,
         cosine: torch.Tensor,
         closest: torch.Tensor,
-        tile: torch.Tensor,
+        rows: torch.Tensor,
+        row: int,
         part: torch.Tensor,
+        whole: bool,
         sums: torch.Tensor,
     ) -> None:
-        """Add a [B, A] tile in which hits are everywhere, element by element."""
+        """Add a block [R, A] of the product in which hits are everywhere, element by element.
+
+        `rows` begin at row number `row` of the tile; `sums` [R] is theirs; `part` [A] numbers the
+        anchors, which follow one another if `whole`; `closest` [R / 16, A] is the largest cosine
+        of each strip.
+        """
         scratch = self._buffer("scratch", *cosine.shape)
         inside, inside_half = (
-            self._count(cosine, closest, scratch, tile, part, cut).double() for cut in self._cuts
+            self._count(cosine, closest, scratch, rows, part, cut) for cut in self._cuts
         )
-        sample, column = _pairs(cosine, closest >= self._near, self._near)
+        near = _elements(cosine, (closest >= self._near).view(-1).nonzero().squeeze(1), self._near)
         distance = torch.arccos(cosine.clamp_(-1, 1), out=scratch).div_(np.pi)
-        distance[sample, column] = self._exact_distance(tile, sample, part[column])
+        if len(near):
+            sample = near.div(len(part), rounding_mode="floor")
+            anchor = part[near - sample * len(part)]
+            distance.view(-1)[near] = self._exact_distance(rows, sample, anchor)
         s = _closeness(distance, self._theta)
-        similarity = _quantised(_strip_sums(s))
-        sums += _quantised(s.sum(1))
-        squares = _quantised(_strip_sums(s.square_()))
-        rounds = (-1, GROUPS, len(part))  # strips by round and group
+        similarity = _scaled(_strip_sums(s))
+        sums += _scaled(s.sum(1))
+        squares = _scaled(_strip_sums(s.square_()).sum(0))
+        first = row // BLOCK % GROUPS  # a block is some of the groups, or whole rounds of all
+        groups = slice(first, first + min(GROUPS, len(closest)))
+        rounds = (-1, min(GROUPS, len(closest)), len(part))
+        similarity, inside = similarity.view(rounds).sum(0), inside.view(rounds).sum(0)
+        columns = slice(int(part[0]), int(part[0]) + len(part)) if whole else part
         with self._lock:
-            self._similarity[:, part] += similarity.view(rounds).sum(0)
-            self._squares[part] += squares.sum(0)
-            self._within[:, part] += inside.view(rounds).sum(0)
-            self._within_half[part] += inside_half.sum(0)
+            self._similarity[groups, columns] += similarity
+            self._squares[columns] += squares
+            self._within[groups, columns] += inside
+            self._within_half[columns] += inside_half.sum(0)
 
     def _count(
         self,
         cosine: torch.Tensor,
         closest: torch.Tensor,
         scratch: torch.Tensor,
-        tile: torch.Tensor,
+        rows: torch.Tensor,
         part: torch.Tensor,
         cut: float,
     ) -> torch.Tensor:
-        """[B / 16, A] float32: how many of each strip of 16 samples have a cosine >= `cut`."""
+        """[R / 16, A] float32: how many of each strip of 16 samples have a cosine >= `cut`."""
         if float(closest.max()) < cut - self._band:
             return torch.zeros_like(closest)
         gap = torch.sub(cosine, cut, out=scratch).abs_().neg_()
-        sample, column = _pairs(gap, _strips(gap) >= -self._band, -self._band)
+        strips = (_strips(gap) >= -self._band).view(-1).nonzero().squeeze(1)
+        open_ = _elements(gap, strips, -self._band)
         inside = torch.ge(cosine, cut, out=scratch)  # float32 zeros and ones
-        inside[sample, column] = self._decide(tile, sample, part[column], cut).float()
+        if len(open_):
+            sample = open_.div(len(part), rounding_mode="floor")
+            exact = exact_dots(rows, self._anchors, sample, part[open_ - sample * len(part)])
+            inside.view(-1)[open_] = (exact >= cut).float()
         return _strip_sums(inside)
-
-    def _decide(
-        self, tile: torch.Tensor, sample: torch.Tensor, anchor: torch.Tensor, cut: float
-    ) -> torch.Tensor:
-        """[P] float64 one or zero: the float64 dot product of the pair is at least `cut`."""
-        return (exact_dots(tile, self._anchors, sample, anchor) >= cut).double()
 
     def _exact_distance(
         self, tile: torch.Tensor, sample: torch.Tensor, anchor: torch.Tensor
     ) -> torch.Tensor:
         """[P] float32 fractions of pi by atan2 of the lengths of difference and sum."""
         dots = exact_dots(tile, self._anchors, sample, anchor)
-        squared = (
-            tile[sample].double().square().sum(1) + self._anchors[anchor].double().square().sum(1)
-        )
+        squared = _squared_lengths(tile, sample) + _squared_lengths(self._anchors, anchor)
         difference = (squared - 2 * dots).clamp_min_(0).sqrt_()
         total = (squared + 2 * dots).clamp_min_(0).sqrt_()
         return (torch.atan2(difference, total) * (2 / np.pi)).float()
@@ -412,17 +444,22 @@ def exact_dots(
     rows: torch.Tensor, others: torch.Tensor, i: torch.Tensor, j: torch.Tensor
 ) -> torch.Tensor:
     """[P] float64 dot products of rows[i] and others[j], both [., D] float32."""
-    if len(i) == 0:
-        return torch.zeros(0, dtype=torch.float64, device=rows.device)
-    left, i = i.unique(return_inverse=True)
-    right, j = j.unique(return_inverse=True)
-    if len(left) * len(right) <= 8 * len(i):  # duplicates come in blocks
-        return (rows[left].double() @ others[right].double().T)[i, j]
+    if len(i) > _FEW:  # duplicates come in blocks, and a block is a matrix product
+        left, at = i.unique(return_inverse=True)
+        right, to = j.unique(return_inverse=True)
+        if len(left) * len(right) <= 8 * len(i):
+            return (rows[left].double() @ others[right].double().T)[at, to]
     dots = [
-        (rows[left[some]].double() * others[right[other]].double()).sum(1)
+        (rows[some].double() * others[other].double()).sum(1)
         for some, other in zip(i.split(_PAIRS_AT_ONCE), j.split(_PAIRS_AT_ONCE), strict=True)
     ]
     return torch.cat(dots)
+
+
+def _squared_lengths(rows: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
+    """[P] float64 of rows[i]."""
+    some, at = i.unique(return_inverse=True)
+    return rows[some].double().square_().sum(1)[at]
 
 
 def _closeness(distance: torch.Tensor, theta: float) -> torch.Tensor:
@@ -431,9 +468,9 @@ def _closeness(distance: torch.Tensor, theta: float) -> torch.Tensor:
     return scaled.exp2_().sub_(1).div_(np.expm1(theta))
 
 
-def _quantised(values: torch.Tensor) -> torch.Tensor:
-    """float64 multiples of 2^-30, of which sums do not depend on the order."""
-    return values.double().mul_(_QUANTUM).round_().div_(_QUANTUM)
+def _scaled(values: torch.Tensor) -> torch.Tensor:
+    """In units of 2^-30, as whole numbers in float64."""
+    return values.double().mul_(_QUANTUM).round_()
 
 
 def _strips(values: torch.Tensor) -> torch.Tensor:
@@ -446,14 +483,13 @@ def _strip_sums(values: torch.Tensor) -> torch.Tensor:
     return values.view(-1, BLOCK, values.shape[1]).sum(1)
 
 
-def _pairs(
-    values: torch.Tensor, strips: torch.Tensor, low: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """([P] row, [P] column) of the values >= `low` of a [B, A] tile, looked for in some strips."""
-    strip, column = strips.nonzero(as_tuple=True)
-    found = values.view(-1, BLOCK, values.shape[1])[strip, :, column] >= low  # [strips, 16]
-    which, offset = found.nonzero(as_tuple=True)
-    return strip[which] * BLOCK + offset, column[which]
+def _elements(values: torch.Tensor, strips: torch.Tensor, low: float) -> torch.Tensor:
+    """Flat indices of the values >= `low` of a [B, A] tile, looked for in the flat `strips`."""
+    width = values.shape[1]
+    first = strips + strips.div(width, rounding_mode="floor") * ((BLOCK - 1) * width)
+    inside = torch.arange(0, BLOCK * width, width, device=values.device)
+    index = inside[:, None] + first  # [16, strips]: along the rows of the tile
+    return index[values.view(-1)[index] >= low]
 
 
 @contextmanager

@@ -14,8 +14,8 @@ def plugins(
     """List generators and descriptors, or the options of one of them."""
     import json
 
-    from ganaudit.report.terminal import show_plugins
     from ganaudit.registry import catalogue
+    from ganaudit.report.terminal import show_plugins
 
     found = catalogue(name)
     if format_ == "json":

@@ -117,9 +117,7 @@ class Progress:
         since, before = self._begin
         rate = (done - before) / (now - since) if done > before else 0.0
         if self._bar is not None:
-            self._bar.update(
-                self._task, completed=done, rate=f"{rate:,.0f}/s" if rate else ""
-            )
+            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f}/s" if rate else "")
         elif done == total or now - self._spoke >= _LINE_EVERY_S:
             self._spoke = now
             left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""

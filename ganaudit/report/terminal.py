@@ -75,7 +75,11 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
     size = estimate["image_size"]
     console.print(
         f"\n{estimate['images']:,} slots"
-        + (f", the first image {size[1]} x {size[0]}, batches of {estimate['batch']}" if size else "")
+        + (
+            f", the first image {size[1]} x {size[0]}, batches of {estimate['batch']}"
+            if size
+            else ""
+        )
         + f"; {estimate['disk_bytes'] / 2**20:,.1f} MiB on disk; {estimate['pairs']:,} pairs"
         + (f"; about {seconds:,.0f} s to make, judged by a small batch" if seconds else "")
         + "."

@@ -1,0 +1,1 @@
+"""Trained networks that ship with ganaudit; examples/make_demo.py makes them."""

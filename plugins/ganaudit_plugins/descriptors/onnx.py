@@ -86,7 +86,7 @@ def open_onnx(
       colour: rgb, bgr or grey.
 
     Raises:
-      ConfigError: not an ONNX file, or one that does not take such images; size, mean or std absent.
+      ConfigError: not an ONNX file, one that takes no such images, or no size, mean or std.
     """
     import onnxruntime
 
@@ -96,8 +96,8 @@ def open_onnx(
     if size is None or mean is None or std is None:
         absent = [k for k, v in (("size", size), ("mean", mean), ("std", std)) if v is None]
         raise ConfigError(
-            f"the ONNX descriptor {path} needs its {', '.join(absent)}: a wrong normalisation moves "
-            f"the score without an error; say {_WANTED}"
+            f"{path} needs its {', '.join(absent)}: a wrong normalisation moves the score "
+            f"without an error; say {_WANTED}"
         )
     if len(size) > 2:
         raise ConfigError(f"descriptor.size wants one or two numbers, got {len(size)}")

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganaudit.checkpoints.native import NativeCheckpoint, load_native
 from ganaudit.errors import ConfigError
 from ganaudit.files import sha256_of
 from ganaudit.images import to_rgb
-from ganaudit.slots import Draws, Prior
+from ganaudit.slots import Draws, check_prior
 
 _MOST_LATENTS = 2**20  # values of one latent; a file may claim anything
 
@@ -24,7 +23,7 @@ class CheckpointGenerator:
     def __init__(self, checkpoint: NativeCheckpoint, path: Path, device: torch.device) -> None:
         """Take the latent shape and the prior from the file's facts, which must declare both."""
         self.latent_shape = _latent_shape(path, checkpoint.facts)
-        self.prior = _prior(path, checkpoint.facts)
+        self.prior = check_prior(checkpoint.facts.get("prior"), where=f"checkpoint {path}: ")
         self.identity = {"network": checkpoint.network, "sha256": sha256_of(path)}
         self._module = checkpoint.module.to(device)
 
@@ -59,11 +58,3 @@ def _latent_shape(path: Path, facts: Mapping[str, object]) -> tuple[int, ...]:
         if size <= _MOST_LATENTS:
             return tuple(shape)
     raise ConfigError(f"checkpoint {path} declares no usable latent_shape: is it a generator?")
-
-
-def _prior(path: Path, facts: Mapping[str, object]) -> Prior:
-    for known in get_args(Prior):
-        if facts.get("prior") == known:
-            prior: Prior = known
-            return prior
-    raise ConfigError(f"checkpoint {path} must declare its prior: {', '.join(get_args(Prior))}")

@@ -33,7 +33,12 @@ class EmbeddingFile:
                 self._offset = file.tell()
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read as a .npy file: {error}") from error
-        if self._dtype.kind != "f" or len(shape) != 2 or fortran or not 1 <= shape[1] <= _MOST_COLUMNS:
+        if (
+            self._dtype.kind != "f"
+            or len(shape) != 2
+            or fortran
+            or not 1 <= shape[1] <= _MOST_COLUMNS
+        ):
             raise ConfigError(
                 f"{path} must hold a C-ordered floating-point matrix [N, D], got "
                 f"{self._dtype} {list(shape)}{' in Fortran order' if fortran else ''}"

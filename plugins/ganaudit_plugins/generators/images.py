@@ -36,7 +36,10 @@ class ImageFolder:
         self._names = names
         self.size: int | None = len(names)
         listing = "\n".join(f"{name} {(folder / name).stat().st_size}" for name in names)
-        self.identity = {"files": len(names), "listing_sha256": sha256(listing.encode()).hexdigest()}
+        self.identity = {
+            "files": len(names),
+            "listing_sha256": sha256(listing.encode()).hexdigest(),
+        }
 
     def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:
         """The pictures by number; one that cannot be read is a failure of its own."""

@@ -8,14 +8,15 @@ it has such a parameter. It returns
   [N, H, W, C]: uint8, or floating point in a declared range.
 
 A callable declares `latent_shape`, `prior` and, for floating point, `range` as attributes, or
-the user does by --set. Nothing of this is guessed: a wrong prior halves a collapse without an error.
+the user does by --set. Nothing of it is guessed: a wrong prior halves a collapse, without an error.
 """
 
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from ganaudit.files import sha256_of
 from ganaudit.generators import BlindGenerator, LatentGenerator, identity_of
 from ganaudit.images import Layout, to_rgb
 from ganaudit.registry import bind
-from ganaudit.slots import Draws, Prior
+from ganaudit.slots import Draws, Prior, check_prior
 
 
 class CallableGenerator:
@@ -58,17 +59,6 @@ class CallableGenerator:
         if not isinstance(images, Tensor):
             raise SourceError(f"the generator must return a tensor, got {type(images).__name__}")
         return to_rgb(images, value_range=self._range, layout=self._layout)
-
-
-class _Declared:
-    """A LatentGenerator whose prior the user declared."""
-
-    def __init__(self, generator: LatentGenerator, prior: Prior, identity: Mapping[str, Any]) -> None:
-        self.latent_shape = generator.latent_shape
-        self.num_labels = generator.num_labels
-        self.prior = prior
-        self.identity = identity
-        self.render = generator.render
 
 
 def open_python(
@@ -115,16 +105,18 @@ def open_python(
         ) from error
     identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
     if isinstance(made, BlindGenerator):
-        return made
+        return _delivered(made, identity=identity)
     declared = prior if prior is not None else getattr(made, "prior", None)
-    if declared not in get_args(Prior):
+    if declared is None:
         raise ConfigError(
             f"what {factory_name!r} returns declares no prior ({', '.join(get_args(Prior))}); a "
             "wrong one changes the score without an error, so say --set prior=..."
         )
+    declared = check_prior(declared)
     identity["prior"] = declared
-    if isinstance(made, LatentGenerator):
-        return _Declared(made, declared, identity)
+    if callable(getattr(made, "render", None)) and hasattr(made, "latent_shape"):
+        labels = getattr(made, "num_labels", 0)
+        return _delivered(made, identity=identity, prior=declared, num_labels=labels)
     if not callable(made):
         raise ConfigError(
             f"the factory {factory_name!r} must return a generator or a callable from latents to "
@@ -150,6 +142,14 @@ def open_python(
         layout=layout,
         identity=identity,
     )
+
+
+def _delivered(made: object, **declared: Any) -> LatentGenerator | BlindGenerator:
+    """What the factory made, with some attributes declared for it."""
+    names = ("latent_shape", "render", "forward", "seedable", "size", "stream", "assumptions")
+    found = {name: getattr(made, name) for name in names if hasattr(made, name)}
+    delivered: Any = SimpleNamespace(**found, **declared)
+    return cast("LatentGenerator | BlindGenerator", delivered)
 
 
 def _import(path: Path) -> Any:

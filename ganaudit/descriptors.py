@@ -129,7 +129,7 @@ def unit_rows(raw: torch.Tensor) -> torch.Tensor:
             f"the descriptor returned a row that is {what} ({int(bad.sum())} of {len(rows)}): "
             "it does not describe these images; check its weights and preprocessing"
         )
-    return (rows / norms).to(torch.float32)
+    return torch.div(rows, norms).to(torch.float32)
 
 
 def check_rows(rows: torch.Tensor, valid: torch.Tensor, count: int) -> None:

@@ -66,6 +66,8 @@ class Diagnosis:
     def figures(self) -> dict[str, Any]:
         """Every figure as JSON values; the arrays by anchor stay out."""
         reference = mccs_reference_code(self.similarity_by_anchor)
+        with np.errstate(invalid="ignore"):  # among infinite scores the spread is NaN: null
+            spread = reference.std(ddof=1) if self.anchors > 1 else np.nan
         worst = self.worst_mode
         return {
             "anchors": self.anchors,
@@ -82,7 +84,7 @@ class Diagnosis:
                 "form": "1 / -log10 x, as the published tables were made",
                 "at_samples": self.samples,
                 "mu": _finite(reference.mean()),
-                "sigma": _finite(reference.std(ddof=1)) if self.anchors > 1 else None,
+                "sigma": _finite(spread),
                 "largest": _finite(reference.max()),
             },
             "worst_mode": {

@@ -208,7 +208,7 @@ def _scale(name: str, wanted: float | None, descriptor: Descriptor | None) -> tu
 
 
 def _order(config: DiagnoseConfig, source: Source) -> NDArray[np.int64] | None:
-    size = getattr(source, "size", None)
+    size = None if isinstance(source, LatentGenerator) else source.size
     if size is None:
         return None
     if config.anchors + config.samples > size:

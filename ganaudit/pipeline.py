@@ -72,6 +72,12 @@ def diagnose(
     clock = _Clock()
     request = open_request(config, source=source, descriptor=descriptor)
     store = Store(config.out or free_folder(resume=config.resume))
+
+    # A folder that holds a run is continued only if the same things decide its rows.
+    if config.resume:
+        store.open(request.manifest(), resume=True)
+        for name in (name for stream in Stream for name in store.discard_damaged(stream)):
+            notice(f"{name} was damaged and is made again")
     earlier = store.versions(Stream.ANCHORS) if config.resume else {}
 
     # The first images say whether there are any, how many fit at once, who needs them singly.
@@ -81,10 +87,9 @@ def diagnose(
     for sentence in warnings:
         notice(sentence)
 
-    # A folder that holds a run is continued only if the same things decide its rows.
-    store.open(request.manifest(), resume=config.resume)
-    for name in (name for stream in Stream for name in store.discard_damaged(stream)):
-        notice(f"{name} was damaged and is made again")
+    # A new run gets its folder once it is known that there are images.
+    if not config.resume:
+        store.open(request.manifest(), resume=False)
     clock.lap("opening")
 
     # Every slot that is not stored yet is drawn, rendered, embedded and stored.

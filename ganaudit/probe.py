@@ -64,7 +64,8 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
     warnings = []
     begin = time.perf_counter()
     again = maker.render(Stream.ANCHORS, slots)
-    together = [maker.embed(images) for _, images in again.images]
+    shown = [images for _, images in again.images or first.images]
+    together = [maker.embed(images) for images in shown]
     seconds = (time.perf_counter() - begin) / count
     if isinstance(source, LatentGenerator):
         if _differs(first, again):
@@ -78,7 +79,7 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
                 "the generator's images depend on their batch mates, so they are rendered one by "
                 "one; is a batch norm in training mode?"
             )
-    for (_, images), (rows, valid) in zip(again.images, together, strict=True):
+    for images, (rows, valid) in zip(shown, together, strict=True):
         alone, _ = maker.embed(images, one_by_one=True)
         gap = np.linalg.norm(alone[valid].astype(np.float64) - rows[valid], axis=1)
         if len(gap) and 2 / np.pi * np.arcsin(np.minimum(1, gap / 2)).max() > _DISTANCE:

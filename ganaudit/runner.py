@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -80,6 +81,7 @@ class Guard:
 
         Raises:
           SourceTimeout: it did not return in time. Its thread is abandoned, not stopped.
+          SourceError: it tried to end the process.
         """
         if self._tasks is None:
             self._tasks = queue.SimpleQueue()
@@ -101,8 +103,10 @@ class Guard:
             raise SourceTimeout(
                 f"{what} took longer than {self._timeout_s:g} s (--timeout-s)"
             ) from None
-        if error is not None:
+        if isinstance(error, Exception):
             raise error
+        if error is not None:  # sys.exit() in foreign code: its exit code is not ours
+            raise SourceError(f"{what} ended in {_reason(error)}") from error
         return value  # type: ignore[return-value]
 
     def close(self) -> None:
@@ -273,11 +277,11 @@ class Maker:
             for batch in images.split(1 if one_by_one else len(images)):
                 try:
                     rows, valid = self._descriptor.embed(batch)
+                    check_rows(rows, valid, len(batch))
                 except GanauditError:
                     raise
                 except Exception as error:  # the border to foreign code
                     raise DescriptorError(f"the descriptor raised {_reason(error)}") from error
-                check_rows(rows, valid, len(batch))
                 parts.append((rows.cpu().numpy(), valid.cpu().numpy()))
         return np.concatenate([rows for rows, _ in parts]), np.concatenate(
             [valid for _, valid in parts]
@@ -290,6 +294,7 @@ class Maker:
         status = np.where(valid, Status.OK, Status.FAILED).astype(np.uint8)
         digests = [blake2b(row.tobytes(), digest_size=HASH_BYTES).digest() for row in rows]
         hashes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(rows), HASH_BYTES)
+        hashes = np.where(valid[:, None], hashes, 0).astype(np.uint8)
         bad = int((~valid).sum())
         if bad:
             self.reasons["the embedding is zero or not finite"] += bad
@@ -450,6 +455,7 @@ def _work(
 ) -> None:
     """A worker process: a maker of its own, every shard straight into the store."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    sys.stdout = sys.stderr  # the parent's results alone go there
     parent = os.getppid()
     torch.set_num_threads(threads)
     try:

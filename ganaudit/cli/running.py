@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +28,13 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
     from ganaudit.report.terminal import show, show_plan
 
     if config.dry_run:
-        outlook = plan(config)
+        with redirect_stdout(sys.stderr):  # what the generator's code prints is no result
+            outlook = plan(config)
         print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
         return 0
     config = replace(config, out=config.out or free_folder(resume=config.resume))
     try:
-        with Progress(quiet=quiet) as progress:
+        with redirect_stdout(sys.stderr), Progress(quiet=quiet) as progress:
             audit = diagnose(config, progress=progress.update, notice=progress.notice)
     except KeyboardInterrupt:
         _say_how_to_resume(config, "interrupted; what was made is kept")

@@ -100,9 +100,7 @@ def open_python(
     try:
         made = factory(**arguments)
     except Exception as error:
-        raise SourceError(
-            f"the factory {factory_name!r} raised {type(error).__name__}: {error}"
-        ) from error
+        raise SourceError(f"the factory {factory_name!r} raised {_said(error)}") from error
     identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
     if isinstance(made, BlindGenerator):
         return _delivered(made, identity=identity)
@@ -165,5 +163,10 @@ def _import(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise SourceError(f"{path} raised {type(error).__name__}: {error}") from error
+        raise SourceError(f"{path} raised {_said(error)}") from error
     return module
+
+
+def _said(error: Exception) -> str:
+    """An error of the user's code on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

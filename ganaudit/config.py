@@ -131,9 +131,10 @@ def _file_table(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("ganaudit", {})
+        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name} cannot be read: {error}") from error
+    table = tool.get("ganaudit", {}) if isinstance(tool, dict) else tool
     if not isinstance(table, dict):
         raise ConfigError(f"{_FILE_TABLE} in {path.name} must be a table")
     return table
@@ -156,9 +157,11 @@ def _parse(where: str, value: Any, hint: Any) -> Any:
             return str(value).lower() in ("true", "1")
         raise ConfigError(f"{where} must be true or false, got {value!r}")
     try:
-        return wanted(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where} must be of type {wanted.__name__}, got {value!r}") from None
+        if isinstance(value, str) or (wanted in (int, float) and type(value) in (int, wanted)):
+            return wanted(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigError(f"{where} must be of type {wanted.__name__}, got {value!r}")
 
 
 def _check_choices(config: DiagnoseConfig) -> None:

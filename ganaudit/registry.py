@@ -169,7 +169,7 @@ def bind(
 def options_of(factory: Callable[..., Any]) -> list[str]:
     """`name: type = default` for each option a user can set, for listings."""
     return [
-        str(parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD))
+        str(parameter)
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
         and name not in _PROVIDED

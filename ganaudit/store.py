@@ -224,7 +224,7 @@ def _read_header(path: Path, begin: int, end: int) -> None:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (OSError, safetensors.SafetensorError) as error:
         raise GanauditError(f"{path} is damaged ({error}); remove it and use --resume") from error
-    width = shapes.get("rows", (0, 0))[-1]
+    width = (0, *shapes.get("rows", ()))[-1]
     if shapes != {"rows": (count, width), "status": (count,), "hashes": (count, HASH_BYTES)}:
         raise GanauditError(f"{path} is damaged: it does not hold {count} rows; use --resume")
 

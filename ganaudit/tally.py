@@ -310,7 +310,7 @@ class Tallier:
                     )
                 elif hits:
                     index = _where(mask)
-                    found.append((cosine.view(-1)[index], index.add_(row * len(part))))
+                    found.append((cosine.take(index), index.add_(row * len(part))))
             if found:
                 sample, anchor = _pair(torch.cat([index for _, index in found]), part)
                 self._add_pairs(torch.cat([c for c, _ in found]), tile, sample, anchor, sums)

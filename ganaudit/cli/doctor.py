@@ -11,9 +11,11 @@ def doctor(
     """Show versions, devices and caches, what is missing and how to get it."""
     import json
 
+    from ganaudit.cli.running import check_format
     from ganaudit.health import examine
     from ganaudit.report.terminal import show_findings
 
+    check_format(format_)
     findings = examine()
     if format_ == "json":
         print(json.dumps(findings, indent=2))

@@ -14,9 +14,11 @@ def plugins(
     """List generators and descriptors, or the options of one of them."""
     import json
 
+    from ganaudit.cli.running import check_format
     from ganaudit.registry import catalogue
     from ganaudit.report.terminal import show_plugins
 
+    check_format(format_)
     found = catalogue(name)
     if format_ == "json":
         print(json.dumps(found, indent=2))

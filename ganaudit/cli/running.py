@@ -9,10 +9,10 @@ import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-from ganaudit.config import DiagnoseConfig, resolve
-from ganaudit.errors import GanauditError
+from ganaudit.config import DiagnoseConfig, Format, resolve
+from ganaudit.errors import ConfigError, GanauditError
 
 INTERRUPTED = 130
 _LINE_EVERY_S = 10.0
@@ -51,6 +51,12 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
     else:
         show(audit.report, folder=audit.folder)
     return 0
+
+
+def check_format(wanted: str) -> None:
+    """Refuse a --format that there is not."""
+    if wanted not in get_args(Format):
+        raise ConfigError(f"--format must be one of {', '.join(get_args(Format))}, got {wanted!r}")
 
 
 def _say_how_to_resume(config: DiagnoseConfig, what: str) -> None:

@@ -31,7 +31,7 @@ def open_tallier(
     Args:
       backend: "torch": the matrix product. "faiss": range search on the CPU, certified nearest
         neighbours on a GPU. "auto": the matrix product, which costs the same whatever the share of
-        pairs within reach (benchmarks/backends.py).
+        pairs within reach (benchmarks/truncation.py).
       anchors: [m, D] float32 unit rows.
       theta: fraction of pi.
       radius: fraction of pi.

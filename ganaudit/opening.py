@@ -196,7 +196,7 @@ def _open_descriptor(
 def _scale(name: str, wanted: float | None, descriptor: Descriptor | None) -> tuple[float, str]:
     """The value of theta or radius, and where it comes from."""
     if wanted is not None:
-        return wanted, "request"
+        return wanted, "as requested"
     card = None if descriptor is None else descriptor.card
     measured = None if card is None else (card.theta if name == "theta" else card.radius)
     if card is None or measured is None:

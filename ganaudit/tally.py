@@ -359,9 +359,7 @@ class Tallier:
         inside = _at_least(cosine, cut + self._band)
         open_ = _where(_at_least(cosine, cut - self._band) ^ inside)
         if len(open_):
-            inside[open_] = (
-                exact_dots(rows, self._anchors, sample[open_], anchor[open_]) >= cut
-            )
+            inside[open_] = exact_dots(rows, self._anchors, sample[open_], anchor[open_]) >= cut
         return inside
 
     def _add_block(
@@ -394,9 +392,9 @@ class Tallier:
                 exact = exact_dots(rows, self._anchors, *_pair(open_, part))
                 inside.view(-1)[open_] = exact >= cut
             counts.append(_strip_sums(inside.view(torch.uint8)))
-        near = _where(_at_least(cosine, self._near)) if closest >= self._near else ()
+        near = _where(_at_least(cosine, self._near)) if closest >= self._near else None
         s = _closeness(cosine, self._theta)
-        if len(near):
+        if near is not None:
             s.view(-1)[near] = self._exact(rows, *_pair(near, part))
         unit = 1 / np.expm1(self._theta)
         similarity = _scaled(_strip_sums(s), unit)
@@ -488,7 +486,7 @@ def _where(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _closeness(cosine: torch.Tensor, theta: float) -> torch.Tensor:
-    """exp(max(0, theta - d)) - 1 of float32 cosines, in their place; over exp(theta) - 1 it is s."""
+    """exp(max(0, theta - d)) - 1 of float32 cosines, in their place: s times exp(theta) - 1."""
     if cosine.device.type == "cpu":
         values = cosine.numpy()
         np.clip(values, -1, 1, out=values)

@@ -32,8 +32,9 @@ def show(report: Mapping[str, Any], *, folder: Path) -> None:
     for name, counts in report["counts"].items():
         table.add_row(name.capitalize(), _counted(counts))
     scale = report["scale"]
-    for name in ("theta", "radius"):
-        table.add_row(name.capitalize(), f"{scale[name]:.4g} of pi, from {scale[name + '_origin']}")
+    origins = list(dict.fromkeys(scale[f"{name}_origin"] for name in ("theta", "radius")))
+    shown = f"{scale['theta']:.4g} and {scale['radius']:.4g} of pi; {'; '.join(origins)}"
+    table.add_row("Theta and radius", shown)
     descriptor = report["descriptor"]
     table.add_row("Descriptor", "none: embeddings" if descriptor is None else descriptor["name"])
     console.print(table)

@@ -15,17 +15,13 @@ if TYPE_CHECKING:
     from ganaudit.diagnosis import mccs_reference_code as mccs_reference_code
     from ganaudit.pipeline import Audit as Audit
     from ganaudit.pipeline import diagnose as diagnose
-    from ganaudit.tally import Tally as Tally
-    from ganaudit.tally import tally as tally
 
 _HOMES = {
     "Audit": "pipeline",
     "DiagnoseConfig": "config",
-    "Tally": "tally",
     "diagnose": "pipeline",
     "mccs": "diagnosis",
     "mccs_reference_code": "diagnosis",
-    "tally": "tally",
 }
 __all__ = list(_HOMES)
 

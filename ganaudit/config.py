@@ -56,7 +56,7 @@ class DiagnoseConfig:
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"--{name} must be in (0, 1], a fraction of pi, got {value}")
         if not 0 < self.timeout_s < 1e7:
-            raise ConfigError(f"--timeout-s must be positive, got {self.timeout_s}")
+            raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
         check_seed(self.seed)
         _check_choices(self)
         split_options(self.set)

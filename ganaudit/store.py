@@ -148,14 +148,14 @@ class Store:
         buffer: Rows | None = None
         filled = 0
         for begin, end, path in self._shards(stream):
-            if begin >= stop:
+            if begin > filled or begin >= stop:
                 break
-            if begin != filled:
-                break
+            if end <= filled:
+                continue
             shard = _read_shard(path, begin, end)
             if buffer is None:
                 buffer = _empty(min(step, stop), shard.rows.shape[1])
-            taken = 0
+            taken = filled - begin  # two runs may have made some rows twice: the same rows
             count = min(end, stop) - begin
             while taken < count:
                 offset = filled % step

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from ganaudit.slots import BLOCK, GROUPS, SHARD
 
+_BELOW_ALL, _INVALID = -1.5, -2.0  # cosines: of every pair at least, of pairs that do not count
 _NEAR = 0.01  # below this distance a float32 cosine is too coarse; float64 atan2 serves
+_NEAR_THETA = 1e-3  # likewise below this over theta: a short reach is a steep similarity
 _DENSE = 0.04  # share of hits from which a whole block is cheaper than each of them
 _PAIRS_AT_ONCE = 2**15  # rows gathered for float64 dot products
 _FEW = 512  # pairs that are not worth looking for blocks in
@@ -188,12 +190,15 @@ class Tallier:
         # A block of the product stays in a core's cache, or fills the GPU, until it is summed up.
         self._block = (self.step, 4096) if cuda else (SHARD // 2, 1024)
         self._theta = theta
-        self._cuts = (cosine_cut(radius), cosine_cut(radius / 2))
+        # Rows that are a little longer than 1 have a little less than -1 to their opposites.
+        cut = cosine_cut(radius) if radius < 1 else _BELOW_ALL
+        self._cuts = (cut, cosine_cut(radius / 2))
         # |float32 dot - exact dot| <= D 2^-24 for unit rows, in any order of summation; the rest
         # is for thresholds rounded to float32 and rows that are up to 1e-3 from length 1.
         self._band = (anchors.shape[1] + 4) * 2.0**-24
         self._reach = min(cosine_cut(theta), self._cuts[0]) - self._band
-        self._near = float(np.cos(np.pi * _NEAR))
+        self._near = float(np.cos(np.pi * min(theta, max(_NEAR, _NEAR_THETA / theta))))
+        self._unit = 1 / float(np.float32(np.expm1(theta)))  # one copy is 1, not a little more
         self._anchors = torch.from_numpy(np.ascontiguousarray(anchors)).to(self.device)
         self._lock = threading.Lock()  # over the sums below
         self._held = threading.local()  # a thread's block of the product
@@ -219,7 +224,8 @@ class Tallier:
             `step` for every tile but the last. The arrays may be reused for the next tile. Rows
             that are not valid may hold anything.
         """
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        before = torch.get_num_threads()
+        threads = before if self.device.type == "cpu" else 2  # one computes, one uploads
         waiting: deque[Future[None]] = deque()
         with (
             _full_precision(),
@@ -232,7 +238,7 @@ class Tallier:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
-        torch.set_num_threads(threads)  # threads born later take the last number that was set
+        torch.set_num_threads(before)  # threads born later take the last number that was set
         coherence = self._zeros(GROUPS)
         for number in sorted(self._coherence):
             coherence += self._coherence[number]
@@ -301,7 +307,7 @@ class Tallier:
                 cosine = self._buffer(len(rows), len(part))  # [R, A]
                 torch.mm(rows, anchors.T, out=cosine)
                 if not whole:
-                    cosine[~valid[row : row + height]] = -2  # beyond every distance
+                    cosine[~valid[row : row + height]] = _INVALID
                 mask = _at_least(cosine, self._reach)
                 hits = _count(mask)
                 if hits > _DENSE * mask.numel():
@@ -336,7 +342,7 @@ class Tallier:
         s = _closeness(cosine, self._theta)
         if len(near):
             s[near] = self._exact(tile, sample[near], anchor[near])
-        s = _scaled(s, 1 / np.expm1(self._theta))
+        s = _scaled(s, self._unit)
         squares = (s * s).div_(_QUANTUM).round_()
         cell = sample.div(BLOCK, rounding_mode="floor").remainder_(GROUPS)
         cell.mul_(len(self._anchors)).add_(anchor)
@@ -396,10 +402,9 @@ class Tallier:
         s = _closeness(cosine, self._theta)
         if near is not None:
             s.view(-1)[near] = self._exact(rows, *_pair(near, part))
-        unit = 1 / np.expm1(self._theta)
-        similarity = _scaled(_strip_sums(s), unit)
-        sums += _scaled(s.sum(1), unit)
-        squares = _scaled(_strip_sums(s.square_()).sum(0), unit * unit)
+        similarity = _scaled(_strip_sums(s), self._unit)
+        sums += _scaled(s.sum(1), self._unit)
+        squares = _scaled(_strip_sums(s.square_()).sum(0), self._unit**2)
         first = row // BLOCK % GROUPS  # a block is some of the groups, or whole rounds of all
         size = min(GROUPS, len(similarity))
         similarity = similarity.view(-1, size, len(part)).sum(0)

@@ -56,3 +56,29 @@ def tally(
 def mccs(mean_similarity: float) -> float:
     """Eq. 7 of the paper, with its limit at 0."""
     return 1 / (1 - math.log(mean_similarity)) if mean_similarity > 0 else 0.0
+
+
+def tally_by_anchor(
+    anchors: NDArray[np.float32], samples: NDArray[np.float32], theta: float, radius: float
+) -> dict[str, NDArray[np.float64]]:
+    """`tally` for many pairs: the same formulas, all samples of one anchor at a time."""
+    m, n = len(anchors), len(samples)
+    group = np.eye(32)[np.arange(n) // 16 % 32]  # [n, 32] one 1 a row
+    closeness = np.empty((m, n))
+    within = np.empty((m, n))
+    within_half = np.empty((m, n))
+    y = samples.astype(np.float64)
+    for a, x in enumerate(anchors.astype(np.float64)):
+        apart, joined = np.linalg.norm(y - x, axis=1), np.linalg.norm(y + x, axis=1)
+        d = 2 / np.pi * np.arctan2(apart, joined)
+        closeness[a] = (np.exp(np.maximum(0, theta - d)) - 1) / (np.exp(theta) - 1)
+        angle = np.arccos(np.clip((y * x).sum(axis=1), -1, 1)) / np.pi
+        within[a], within_half[a] = angle <= radius, angle <= radius / 2
+    return {
+        "n": group.sum(axis=0),
+        "similarity": closeness @ group,
+        "within": within @ group,
+        "squares": (closeness**2).sum(axis=1),
+        "within_half": within_half.sum(axis=1),
+        "coherence": closeness.mean(axis=0) ** 2 @ group,
+    }

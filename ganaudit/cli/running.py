@@ -46,10 +46,18 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
         if error.exit_code in (3, 6):
             _say_how_to_resume(config, "what was made is kept")
         _leave(error.exit_code)
-    if config.format == "json":
-        print(json.dumps(audit.report, indent=2, ensure_ascii=False))
-    else:
-        show(audit.report, folder=audit.folder)
+    try:
+        if config.format == "json":
+            print(json.dumps(audit.report, indent=2, ensure_ascii=False))
+        else:
+            show(audit.report, folder=audit.folder)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = audit.folder / "report.json"
+        print(f"ganaudit: the result cannot be printed ({error}); it is {where}", file=sys.stderr)
+        os._exit(GanauditError.exit_code)  # what is left in stdout's buffer cannot be flushed
     return 0
 
 

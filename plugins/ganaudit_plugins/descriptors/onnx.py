@@ -1,5 +1,6 @@
 """`onnx:FILE`: any network in ONNX that turns images into embeddings, with ONNX Runtime."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ganaudit.errors import ConfigError, DescriptorError
 from ganaudit.files import sha256_of
 
 _WANTED = "--set descriptor.size=112 --set descriptor.mean=... --set descriptor.std=..."
+_EXTERNAL_DATA = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxDescriptor:
@@ -107,6 +109,8 @@ def open_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, and said once
     options.intra_op_num_threads = torch.get_num_threads()
+    # Weights outside the file would be looked for in the working directory: nothing lies here.
+    options.add_session_config_entry(_EXTERNAL_DATA, os.devnull)
     available = onnxruntime.get_available_providers()
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda" and "CUDAExecutionProvider" in available:

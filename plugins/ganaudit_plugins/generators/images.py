@@ -57,6 +57,6 @@ def open_images(target: str) -> ImageFolder:
       ConfigError: no such folder, or no pictures in it.
     """
     folder = Path(target)
-    if not folder.is_dir():
+    if not target or not folder.is_dir():
         raise ConfigError(f"images: no such folder: {target or '(none given)'}")
     return ImageFolder(folder)

@@ -1,0 +1,433 @@
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Blind, Pixels, Spoilt, Toy, images_of
+from torch import Tensor
+
+from ganaudit.errors import DescriptorError, SourceError, SourceTimeout
+from ganaudit.generators import Failure, Status
+from ganaudit.images import content_hashes
+from ganaudit.runner import Guard, Maker, Recipe, fill
+from ganaudit.slots import Draws, Stream
+from ganaudit.store import Rows, Store
+
+BAD = {3, 17, 18, 39}
+
+
+def recipe(batch: int = 8, **changes: object) -> Recipe:
+    usual = {"seed": 5, "device": "cpu", "batch": batch, "width": 16, "timeout_s": 30.0}
+    return Recipe(**(usual | changes))
+
+
+def rows_of(source: object, *, count: int = 40, **changes: object) -> tuple[Rows, Maker]:
+    maker = Maker(source, Pixels(), recipe(**changes))
+    try:
+        return maker.rows(Stream.SAMPLES, 0, count), maker
+    finally:
+        maker.close()
+
+
+def failed(rows: Rows) -> set[int]:
+    return set(np.flatnonzero(rows.status == Status.FAILED).tolist())
+
+
+def raises(images: Tensor, bad: Tensor) -> Tensor:
+    raise ValueError("no\nsuch  image")
+
+
+def test_a_row_is_the_descriptors_of_the_generators_image_of_that_slot() -> None:
+    rows, maker = rows_of(Toy(), batch=16)
+    images = Toy().render(maker.draws(Stream.SAMPLES, np.arange(40)))
+    assert np.array_equal(rows.rows, Pixels().embed(images)[0].numpy())
+    assert np.array_equal(rows.hashes, content_hashes(images))
+    assert rows.valid.all()
+    assert not maker.reasons
+
+
+@pytest.mark.parametrize("batch", [1, 7, 40])
+def test_only_the_slots_that_raise_fail_whatever_the_batch(batch: int) -> None:
+    rows, maker = rows_of(Spoilt(BAD, raises), batch=batch)
+    good, _ = rows_of(Toy())
+    assert failed(rows) == BAD
+    assert maker.reasons == {"ValueError: no such image": 4}
+    kept = rows.valid
+    assert np.array_equal(rows.rows[kept], good.rows[kept])
+    assert not rows.rows[~kept].any()
+    assert not rows.hashes[~kept].any()
+
+
+def grey_out(images: Tensor, bad: Tensor) -> Tensor:
+    """One colour, which need not be grey."""
+    images = images.clone()
+    images[bad] = torch.tensor([10, 200, 30], dtype=torch.uint8)[:, None, None]
+    return images
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda images, bad: images[~bad], "images must be uint8 [1, 3, H, W]"),
+        (lambda images, bad: images[:, :1], "[1, 1, 4, 4]"),
+        (lambda images, bad: images.flatten(1), "[1, 48]"),
+        (lambda images, bad: images[..., :0], "images must have pixels"),
+        (lambda images, bad: images.float(), "torch.float32"),
+        (lambda images, bad: images.numpy(), "torch tensor, got ndarray"),
+        (lambda images, bad: None, "torch tensor, got NoneType"),
+        (grey_out, "the image is a single colour"),
+    ],
+)
+def test_what_is_no_image_fails_its_slots_and_no_others(
+    spoil: Callable[[Tensor, Tensor], Tensor], reason: str
+) -> None:
+    rows, maker = rows_of(Spoilt(BAD, spoil))
+    assert failed(rows) == BAD
+    ((said, count),) = maker.reasons.items()
+    assert reason in said
+    assert count == len(BAD)
+
+
+def test_one_pixel_of_another_colour_makes_an_image() -> None:
+    def nearly(images: Tensor, bad: Tensor) -> Tensor:
+        images = grey_out(images, bad)
+        images[bad, 0, 2, 1] += 1
+        return images
+
+    assert not failed(rows_of(Spoilt(BAD, nearly))[0])
+
+
+class Hanging(Toy):
+    """Hangs, the first `times` times, on batches that hold slot 20."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.let_go = threading.Event()
+
+    def render(self, draws: Draws) -> Tensor:
+        if 20 in draws.index.tolist() and self.times:
+            self.times -= 1
+            self.let_go.wait(20)
+        return super().render(draws)
+
+
+def test_a_generator_that_hangs_once_loses_one_batch_and_is_opened_again() -> None:
+    first, opened = Hanging(times=1), []
+    second = Spoilt({30}, raises)  # by which it is told from the first
+    maker = Maker(
+        first,
+        Pixels(),
+        recipe(timeout_s=0.5),
+        reopen=lambda: opened.append(second) or second,
+    )
+    rows = maker.rows(Stream.SAMPLES, 0, 40)
+    first.let_go.set()
+    maker.close()
+    assert failed(rows) == {*range(16, 24), 30}  # the batch of 8 that holds slot 20
+    assert len(opened) == 1
+    assert maker.reasons["rendering 8 images took longer than 0.5 s (--timeout-s)"] == 8
+
+
+def test_a_generator_that_always_hangs_ends_the_run() -> None:
+    hanging = Hanging(times=99)
+    maker = Maker(hanging, Pixels(), recipe(batch=1, timeout_s=0.2))
+    with pytest.raises(SourceTimeout, match="longer than 0.2 s .*, 3 times in a row"):
+        for _ in range(9):
+            assert failed(maker.rows(Stream.SAMPLES, 20, 21)) == {0}
+    assert hanging.times == 96
+    hanging.let_go.set()
+
+
+def test_an_answer_in_between_forgives_earlier_hangs() -> None:
+    hanging = Hanging(times=4)
+    maker = Maker(hanging, Pixels(), recipe(batch=1, timeout_s=0.2))
+    for _ in range(2):
+        maker.rows(Stream.SAMPLES, 20, 21)
+        maker.rows(Stream.SAMPLES, 20, 21)
+        assert not failed(maker.rows(Stream.SAMPLES, 21, 22))
+    hanging.let_go.set()
+    maker.close()
+
+
+def test_a_generator_that_cannot_be_opened_again_ends_the_run() -> None:
+    let_go = threading.Event()
+    maker = Maker(Hanging(times=1), Pixels(), recipe(timeout_s=0.2), reopen=lambda: let_go.wait(20))
+    with pytest.raises(SourceTimeout, match="opening the generator again took longer"):
+        maker.rows(Stream.SAMPLES, 16, 24)
+    let_go.set()
+
+
+def test_a_guard_hands_over_what_the_work_returns_or_raises() -> None:
+    guard = Guard(30)
+    assert guard.call(lambda: 7, what="counting") == 7
+    assert guard.call(torch.is_inference_mode_enabled, what="asking") is True
+    with pytest.raises(ZeroDivisionError):
+        guard.call(lambda: 1 // 0, what="dividing")
+    guard.close()
+
+
+def test_a_generator_cannot_end_the_process_with_an_exit_code_of_its_own() -> None:
+    def leave() -> None:
+        raise SystemExit(0)
+
+    guard = Guard(30)
+    with pytest.raises(SourceError, match="rendering ended in SystemExit: 0"):
+        guard.call(leave, what="rendering")
+    guard.close()
+
+    rows, _ = rows_of(Spoilt(BAD, lambda images, bad: leave()))
+    assert failed(rows) == BAD
+
+
+def test_labels_and_seeds_reach_a_conditional_generator() -> None:
+    class Conditional(Toy):
+        num_labels = 3
+
+        def __init__(self) -> None:
+            self.given: list[Draws] = []
+
+        def render(self, draws: Draws) -> Tensor:
+            self.given.append(draws)
+            return super().render(draws)
+
+    source = Conditional()
+    rows_of(source, batch=16)
+    labels = torch.cat([draws.labels for draws in source.given])
+    seeds = torch.cat([draws.seeds for draws in source.given])
+    assert [len(draws) for draws in source.given] == [16, 16, 8]
+    assert set(labels.tolist()) == {0, 1, 2}
+    assert len(set(seeds.tolist())) == 40
+    assert bool((seeds >= 0).all())
+
+
+def test_anchors_and_samples_of_one_slot_number_are_different_draws() -> None:
+    maker = Maker(Toy(), Pixels(), recipe())
+    anchors = maker.rows(Stream.ANCHORS, 0, 40)
+    samples = maker.rows(Stream.SAMPLES, 0, 40)
+    maker.close()
+    both = {row.tobytes() for rows in (anchors, samples) for row in rows.hashes}
+    assert len(both) == 80
+
+
+# -- sources that hide their input ------------------------------------------------------------
+
+
+def backwards(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    yield from reversed(list(zip(draws.index.tolist(), images, strict=True)))
+
+
+def in_order(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    yield from zip(draws.index.tolist(), images, strict=True)
+
+
+def test_the_order_of_answers_is_irrelevant() -> None:
+    rows, maker = rows_of(Blind(backwards))
+    expected = images_of(maker.draws(Stream.SAMPLES, np.arange(40)).seeds)
+    assert np.array_equal(rows.hashes, content_hashes(expected))
+    assert np.array_equal(rows.rows, Pixels().embed(expected)[0].numpy())
+
+
+def without_answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    yield from (pair for pair in in_order(draws, images) if pair[0] not in BAD)
+
+
+def refusing(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        yield i, Failure("no", Status.REFUSED) if i in BAD else image
+
+
+def of_wrong_type(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        yield i, image.float() if i in BAD else image
+
+
+def as_array(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        yield i, image.numpy() if i in BAD else image
+
+
+def twice(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        yield i, image
+        if i in BAD:
+            yield i, image
+
+
+def for_a_stranger(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        yield i + 1000 * (i in BAD), image
+
+
+def breaking_off(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+    for i, image in in_order(draws, images):
+        if i in BAD:
+            raise ConnectionError("gone")
+        yield i, image
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason"),
+    [
+        (without_answer, Status.FAILED, "the source gave no answer"),
+        (refusing, Status.REFUSED, "no"),
+        (of_wrong_type, Status.FAILED, "torch.float32"),
+        (as_array, Status.FAILED, "got ndarray"),
+        (twice, Status.FAILED, "which was not asked for (again)"),
+        (for_a_stranger, Status.FAILED, "answered for 10"),
+        (breaking_off, Status.FAILED, "ConnectionError: gone"),
+    ],
+)
+def test_an_answer_that_is_none_costs_its_own_slot(
+    answer: Callable[..., Iterator[tuple[int, Tensor | Failure]]], status: Status, reason: str
+) -> None:
+    rows, maker = rows_of(Blind(answer))
+    assert set(np.flatnonzero(rows.status == status).tolist()) == BAD
+    assert int(rows.valid.sum()) == 40 - len(BAD)
+    assert all(reason in said for said in maker.reasons)
+    assert sum(maker.reasons.values()) == len(BAD)
+
+
+def test_images_of_different_sizes_find_their_own_slots() -> None:
+    def sized(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for i, image in in_order(draws, images):
+            yield i, torch.nn.functional.pad(image, (0, i % 3, 0, i % 2))  # pixels beyond 4 x 4
+
+    rows, maker = rows_of(Blind(sized))
+    expected = images_of(maker.draws(Stream.SAMPLES, np.arange(40)).seeds)
+    assert np.array_equal(rows.rows, Pixels().embed(expected)[0].numpy())
+    assert len({row.tobytes() for row in rows.hashes}) == 40
+
+
+def test_items_of_a_finite_source_are_asked_for_in_the_runs_order_and_once() -> None:
+    order = np.random.default_rng(1).permutation(50)
+    asked: dict[Stream, list[int]] = {Stream.ANCHORS: [], Stream.SAMPLES: []}
+    maker = Maker(Blind(in_order), Pixels(), recipe(order=order, anchors=20))
+    for stream, stop in ((Stream.ANCHORS, 20), (Stream.SAMPLES, 30)):
+        asked[stream] = maker.draws(stream, np.arange(stop)).index.tolist()
+    assert asked[Stream.ANCHORS] == order[:20].tolist()
+    assert asked[Stream.SAMPLES] == order[20:].tolist()
+
+
+# -- descriptors ------------------------------------------------------------------------------
+
+
+class Returning(Pixels):
+    """Does something to what it would return."""
+
+    def __init__(self, change: Callable[[Tensor, Tensor], object]) -> None:
+        self._change = change
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self._change(*super().embed(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows, valid: (rows * 0, valid), "zero, NaN or not of length 1"),
+        (lambda rows, valid: (rows * float("nan"), valid), "zero, NaN or not of length 1"),
+        (lambda rows, valid: (rows * 2, valid), "zero, NaN or not of length 1"),
+        (lambda rows, valid: (rows[1:], valid), r"float32 \[8, D\], got torch.float32 \[7, 16\]"),
+        (lambda rows, valid: (rows.double(), valid), "got torch.float64"),
+        (lambda rows, valid: (rows, valid.float()), r"valid as bool \[8\], got torch.float32"),
+        (lambda rows, valid: (rows, valid[1:]), r"valid as bool \[8\], got torch.bool \[7\]"),
+        (lambda rows, valid: rows, "the descriptor raised ValueError"),
+        (lambda rows, valid: None, "the descriptor raised TypeError"),
+        (lambda rows, valid: (None, None), "the descriptor raised AttributeError"),
+        (lambda rows, valid: (rows[:, :9] / rows[:, :9].norm(dim=1)[:, None], valid), "9 columns"),
+    ],
+)
+def test_a_descriptor_that_breaks_its_contract_ends_the_run(
+    change: Callable[[Tensor, Tensor], object], message: str
+) -> None:
+    maker = Maker(Toy(), Returning(change), recipe())
+    with pytest.raises(DescriptorError, match=message):
+        maker.rows(Stream.ANCHORS, 0, 8)
+    maker.close()
+
+
+def test_images_without_a_face_are_kept_apart_from_failures() -> None:
+    def faceless(rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        odd = rows[:, 0] > 0
+        return torch.where(odd[:, None], rows, float("nan")), odd
+
+    maker = Maker(Spoilt(BAD, raises), Returning(faceless), recipe())
+    rows = maker.rows(Stream.SAMPLES, 0, 40)
+    whole, _ = rows_of(Toy())
+    maker.close()
+    expected = np.where(whole.rows[:, 0] > 0, Status.OK, Status.NO_FACE)
+    expected[sorted(BAD)] = Status.FAILED
+    assert np.array_equal(rows.status, expected)
+    assert not rows.rows[~rows.valid].any()  # no NaN is stored
+    no_face = rows.status == Status.NO_FACE
+    assert np.array_equal(rows.hashes[no_face], whole.hashes[no_face])
+
+
+def test_one_by_one_means_one_by_one() -> None:
+    sizes: list[tuple[str, int]] = []
+
+    class Watched(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            sizes.append(("render", len(draws)))
+            return super().render(draws)
+
+    class Watching(Pixels):
+        def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            sizes.append(("embed", len(images)))
+            return super().embed(images)
+
+    maker = Maker(Watched(), Watching(), recipe(one_by_one=True, embed_one_by_one=True))
+    rows = maker.rows(Stream.SAMPLES, 0, 10)
+    maker.close()
+    assert set(sizes) == {("render", 1), ("embed", 1)}
+    assert np.array_equal(rows.rows, rows_of(Toy(), count=10)[0].rows)
+
+
+# -- rows that are ready, and filling a store -------------------------------------------------
+
+
+def test_an_embedding_that_is_none_fails_and_has_no_hash() -> None:
+    class Ready:
+        size = 4
+
+        def rows(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rows = np.zeros((len(slots), 2), dtype=np.float32)
+            rows[slots < 2, 1] = 1
+            return rows, slots < 2
+
+    maker = Maker(Ready(), None, recipe(width=2, order=np.array([0, 3, 1, 2]), anchors=1))
+    rows = maker.rows(Stream.SAMPLES, 0, 3)  # items 3, 1, 2
+    assert rows.status.tolist() == [Status.FAILED, Status.OK, Status.FAILED]
+    assert rows.hashes.any(axis=1).tolist() == [False, True, False]
+    assert maker.reasons == {"the embedding is zero or not finite": 2}
+
+
+def test_filling_makes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    class Counted(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            made.extend(draws.index.tolist())
+            return super().render(draws)
+
+    store = Store(tmp_path / "run")
+    store.open({}, resume=False)
+    maker = Maker(Counted(), Pixels(), recipe(batch=64))
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(what: str, done: int, total: int) -> None:
+        seen.append((what, done, total))
+
+    fill(store, Stream.SAMPLES, 600, maker, versions={"torch": "1"}, progress=watch)
+    assert made == list(range(600))
+    assert seen == [("samples", done, 600) for done in (0, 512, 600)]  # shards of 512
+
+    made.clear()
+    seen.clear()
+    reasons = fill(store, Stream.SAMPLES, 1100, maker, versions={}, progress=watch)
+    maker.close()
+    assert made == list(range(600, 1100))
+    assert seen == [("samples", done, 1100) for done in (600, 1024, 1100)]
+    assert not reasons

@@ -1,0 +1,416 @@
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from ganaudit.errors import ConfigError, GanauditError
+from ganaudit.generators import Status
+from ganaudit.slots import Stream
+from ganaudit.store import Rows, Store, write_json
+
+MANIFEST = {"generator": {"sha256": "ab", "psi": 0.7}, "seed": 0, "size": (3, 4)}
+WIDTH = 5
+
+
+def rows(start: int, stop: int) -> Rows:
+    """Rows that say which slot they are."""
+    slots = np.arange(start, stop)
+    return Rows(
+        start,
+        (slots[:, None] + np.arange(WIDTH) / 10).astype(np.float32),
+        (slots % 4).astype(np.uint8),
+        (slots[:, None] * 7 + np.arange(16)).astype(np.uint8),
+    )
+
+
+def assert_rows(found: Rows, start: int, stop: int) -> None:
+    wanted = rows(start, stop)
+    assert (found.start, found.stop) == (start, stop)
+    for name in ("rows", "status", "hashes"):
+        got, expected = getattr(found, name), getattr(wanted, name)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected, err_msg=name)
+
+
+def filled(folder: Path, stop: int, *, stream: Stream = Stream.SAMPLES) -> Store:
+    store = Store(folder)
+    for begin, end in store.missing(stream, stop):
+        store.write(stream, rows(begin, end), {"torch": "2"})
+    return store
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# Rows
+
+
+def test_rows_that_are_scored_are_those_with_status_ok() -> None:
+    found = rows(8, 12)
+    assert [Status(s).name for s in found.status] == ["OK", "NO_FACE", "FAILED", "REFUSED"]
+    assert found.valid.dtype == np.bool_
+    assert found.valid.tolist() == [True, False, False, False]
+    assert found.stop == 12
+
+
+# Writing and reading
+
+
+@pytest.mark.parametrize("stop", [1, 511, 512, 513, 1300])
+def test_what_was_written_is_read(stop: int, tmp_path: Path) -> None:
+    store = filled(tmp_path, stop)
+    assert store.missing(Stream.SAMPLES, stop) == []
+    start = 0
+    for piece in store.read(Stream.SAMPLES, stop):
+        assert_rows(piece, start, min(start + 512, stop))
+        start = piece.stop
+    assert start == stop
+
+
+@pytest.mark.parametrize("step", [512, 1024, 2048, 4096])
+def test_reading_in_any_step_gives_the_same_rows(step: int, tmp_path: Path) -> None:
+    store = filled(tmp_path, 2900)
+    start = 0
+    for piece in store.read(Stream.SAMPLES, 2900, step=step):
+        assert_rows(piece, start, min(start + step, 2900))
+        start = piece.stop
+    assert start == 2900
+
+
+@pytest.mark.parametrize("stop", [1, 300, 512, 700, 1023])
+def test_fewer_slots_than_are_stored_can_be_read(stop: int, tmp_path: Path) -> None:
+    store = filled(tmp_path, 1024)
+    pieces = [(piece.start, piece.stop) for piece in store.read(Stream.SAMPLES, stop)]
+    assert pieces == [(b, min(b + 512, stop)) for b in range(0, stop, 512)]
+    (whole,) = store.read(Stream.SAMPLES, stop, step=2048)
+    assert_rows(whole, 0, stop)
+
+
+def test_a_piece_is_overwritten_by_the_next_one(tmp_path: Path) -> None:
+    store = filled(tmp_path, 1024)
+    pieces = store.read(Stream.SAMPLES, 1024)
+    first = next(pieces)
+    kept = first.rows.copy()
+    second = next(pieces)
+    assert np.shares_memory(first.rows, second.rows)  # as documented: memory stays bounded
+    assert not np.array_equal(first.rows, kept)
+    np.testing.assert_array_equal(first.rows, second.rows)
+
+
+def test_a_stream_does_not_see_the_other_one(tmp_path: Path) -> None:
+    store = filled(tmp_path, 600, stream=Stream.ANCHORS)
+    assert store.missing(Stream.ANCHORS, 600) == []
+    assert store.missing(Stream.SAMPLES, 600) == [(0, 512), (512, 600)]
+    with pytest.raises(GanauditError, match="lacks the samples from slot 0 on"):
+        list(store.read(Stream.SAMPLES, 600))
+
+
+def test_shards_lie_where_the_module_says(tmp_path: Path) -> None:
+    filled(tmp_path, 600, stream=Stream.ANCHORS)
+    filled(tmp_path, 512)
+    assert contents(tmp_path) == [
+        "anchors/0000000000-0000000512.safetensors",
+        "anchors/0000000512-0000000600.safetensors",
+        "samples/0000000000-0000000512.safetensors",
+    ]
+    arrays = safetensors.numpy.load_file(tmp_path / contents(tmp_path)[1])
+    np.testing.assert_array_equal(arrays["rows"], rows(512, 600).rows)
+
+
+def test_arrays_that_are_views_are_stored_as_they_look(tmp_path: Path) -> None:
+    whole = rows(0, 1024)
+    turned = Rows(
+        0,
+        np.asfortranarray(whole.rows[::2]),
+        whole.status[::2],
+        whole.hashes[::2],
+    )
+    store = Store(tmp_path)
+    store.write(Stream.SAMPLES, turned, {})
+    (piece,) = store.read(Stream.SAMPLES, 512)
+    np.testing.assert_array_equal(piece.rows, whole.rows[::2])
+    np.testing.assert_array_equal(piece.status, whole.status[::2])
+    np.testing.assert_array_equal(piece.hashes, whole.hashes[::2])
+
+
+def test_versions_are_kept_beside_the_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.versions(Stream.SAMPLES) == {}
+    store.write(Stream.SAMPLES, rows(512, 600), {"torch": "3"})
+    store.write(Stream.SAMPLES, rows(0, 512), {"torch": "2", "device": "cpu"})
+    assert store.versions(Stream.SAMPLES) == {"torch": "2", "device": "cpu"}
+    assert store.versions(Stream.ANCHORS) == {}
+
+
+# What is missing
+
+
+def test_an_empty_store_lacks_everything_in_shards(tmp_path: Path) -> None:
+    store = Store(tmp_path / "absent")
+    assert store.missing(Stream.SAMPLES, 1200) == [(0, 512), (512, 1024), (1024, 1200)]
+    assert store.missing(Stream.SAMPLES, 0) == []
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_hole_is_missing_and_reading_stops_before_it(tmp_path: Path) -> None:
+    store = filled(tmp_path, 2048)
+    (tmp_path / "samples/0000000512-0000001024.safetensors").unlink()
+    assert store.missing(Stream.SAMPLES, 2048) == [(512, 1024)]
+    assert store.missing(Stream.SAMPLES, 600) == [(512, 600)]
+    assert store.missing(Stream.SAMPLES, 512) == []
+    pieces = store.read(Stream.SAMPLES, 2048)
+    assert_rows(next(pieces), 0, 512)
+    with pytest.raises(GanauditError, match="from slot 512 on; continue it with --resume"):
+        next(pieces)
+    assert [p.stop for p in filled(tmp_path, 2048).read(Stream.SAMPLES, 2048, step=2048)] == [2048]
+
+
+def test_a_run_can_grow_from_the_middle_of_a_shard(tmp_path: Path) -> None:
+    store = filled(tmp_path, 700)
+    assert store.missing(Stream.SAMPLES, 700) == []
+    assert store.missing(Stream.SAMPLES, 1500) == [(700, 1024), (1024, 1500)]
+    store = filled(tmp_path, 1500)
+    for step in (512, 1024):
+        start = 0
+        for piece in store.read(Stream.SAMPLES, 1500, step=step):
+            assert_rows(piece, start, min(start + step, 1500))
+            start = piece.stop
+        assert start == 1500
+
+
+def test_temporary_and_foreign_files_are_not_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for name in (
+        ".0000000000-0000000512.safetensors.77.tmp",
+        "notes.safetensors",
+        "a-b.safetensors",
+        "0000000000-0000000512.npy",
+    ):
+        (folder / name).write_bytes(b"")
+    store = Store(tmp_path)
+    assert store.missing(Stream.SAMPLES, 512) == [(0, 512)]
+    assert store.discard_damaged(Stream.SAMPLES) == []
+    assert len(contents(tmp_path)) == 4
+
+
+# Damage
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"\xff" * 1000)
+
+
+def rename(path: Path) -> None:
+    path.write_bytes(path.with_name("0000001024-0000001200.safetensors").read_bytes())
+
+
+def other_tensors(path: Path) -> None:
+    safetensors.numpy.save_file({"latents": np.zeros((512, 2))}, path)
+
+
+def extra_tensor(path: Path) -> None:
+    arrays = safetensors.numpy.load_file(path) | {"more": np.zeros(1)}
+    safetensors.numpy.save_file(arrays, path)
+
+
+def no_rows(path: Path) -> None:
+    arrays = safetensors.numpy.load_file(path) | {"rows": np.array(0, dtype=np.float32)}
+    safetensors.numpy.save_file(arrays, path)
+
+
+DAMAGES = [truncate, empty, garble, rename, other_tensors, extra_tensor, no_rows]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_refused_then_discarded_and_made_again(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    store = filled(tmp_path, 1200)
+    name = "0000000512-0000001024.safetensors"
+    damage(tmp_path / "samples" / name)
+    pieces = store.read(Stream.SAMPLES, 1200)
+    next(pieces)
+    with pytest.raises(GanauditError, match=rf"{name} is damaged.*--resume"):
+        next(pieces)
+    assert store.discard_damaged(Stream.ANCHORS) == []
+    assert store.discard_damaged(Stream.SAMPLES) == [name]
+    assert store.discard_damaged(Stream.SAMPLES) == []
+    assert store.missing(Stream.SAMPLES, 1200) == [(512, 1024)]
+    (whole,) = filled(tmp_path, 1200).read(Stream.SAMPLES, 1200, step=2048)
+    assert_rows(whole, 0, 1200)
+
+
+# Writing that fails
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "cannot be written: the disk is full"),
+        (errno.EDQUOT, "cannot be written: the disk is full"),
+        (errno.EACCES, "cannot be written: .*Permission denied"),
+    ],
+)
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_a_write_that_fails_says_why_and_leaves_nothing_behind(
+    step: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path, 512)
+    before = {name: (tmp_path / name).read_bytes() for name in contents(tmp_path)}
+
+    def fail(*args: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, fail)
+        with pytest.raises(GanauditError, match=message) as caught:
+            store.write(Stream.SAMPLES, rows(512, 1024), {})
+    assert caught.value.exit_code == 6
+    assert isinstance(caught.value.__cause__, OSError)
+    assert {name: (tmp_path / name).read_bytes() for name in contents(tmp_path)} == before
+    assert store.missing(Stream.SAMPLES, 1024) == [(512, 1024)]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).write(Stream.SAMPLES, rows(0, 512), {})
+    assert contents(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "samples").write_text("a file where a folder should be")
+    with pytest.raises(GanauditError, match="cannot be written"):
+        Store(tmp_path).write(Stream.SAMPLES, rows(0, 512), {})
+
+
+# Manifests
+
+
+def test_a_new_run_pins_its_manifest(tmp_path: Path) -> None:
+    Store(tmp_path / "runs" / "one").open(MANIFEST, resume=False)
+    found = json.loads((tmp_path / "runs/one/manifest.json").read_text())
+    assert found == {"schema": 1, "seed": 0, "size": [3, 4], "generator": MANIFEST["generator"]}
+
+
+def test_an_empty_folder_will_do_and_resuming_nothing_begins(tmp_path: Path) -> None:
+    Store(tmp_path).open(MANIFEST, resume=True)
+    assert contents(tmp_path) == ["manifest.json"]
+
+
+def test_a_run_is_continued_only_when_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open(MANIFEST, resume=False)
+    written = (tmp_path / "manifest.json").stat()
+    with pytest.raises(ConfigError, match=r"already holds a run; continue it with --resume or nam"):
+        store.open(MANIFEST, resume=False)
+    store.open(MANIFEST, resume=True)
+    assert (tmp_path / "manifest.json").stat().st_mtime_ns == written.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "its seed is 0, this request's is 1;"),
+        ({"generator": {"sha256": "cd", "psi": 0.7}}, 'its generator is {"sha256": "ab", "psi"'),
+        ({"descriptor": "digits"}, 'its descriptor is null, this request\'s is "digits"'),
+        ({"seed": None}, "its seed is 0, this request's is null"),
+        ({"generator": {"text": "x" * 500}}, r"this request's is .{117}\.\.\.; name another"),
+    ],
+)
+def test_another_run_is_refused_naming_the_field(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    store.open(MANIFEST, resume=False)
+    with pytest.raises(ConfigError, match=message) as caught:
+        store.open(MANIFEST | change, resume=True)
+    assert str(tmp_path) in str(caught.value) and "--out" in str(caught.value)
+
+
+def test_a_field_that_this_request_lacks_is_another_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open(MANIFEST, resume=False)
+    with pytest.raises(ConfigError, match="its size is .*, this request's is null"):
+        store.open({key: MANIFEST[key] for key in ("generator", "seed")}, resume=True)
+
+
+def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_json(tmp_path / "manifest.json", {"schema": 0, **MANIFEST})
+    with pytest.raises(ConfigError, match="its schema is 0, this request's is 1"):
+        store.open(MANIFEST, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "manifest.json cannot be read as JSON"),
+        ("\ud800", "manifest.json cannot be read as JSON"),
+        ("[]", "holds another run"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=message):
+        Store(tmp_path).open(MANIFEST, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_other_things_is_left_alone(resume: bool, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("precious")
+    with pytest.raises(ConfigError, match="is not empty and holds no run; name another folder"):
+        Store(tmp_path).open(MANIFEST, resume=resume)
+    assert contents(tmp_path) == ["holiday.jpg"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_in_place_of_the_folder_is_left_alone(resume: bool, tmp_path: Path) -> None:
+    path = tmp_path / "audit"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="audit is a file; name a folder with --out"):
+        Store(path).open(MANIFEST, resume=resume)
+    assert path.read_text() == "precious"
+
+
+# JSON
+
+
+def test_json_is_readable_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.json"
+    write_json(path, {"b": "ü", "a": [1, 2.5, None]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"b": "ü", "a": [1, 2.5, None]}
+    text = path.read_text(encoding="utf-8")
+    assert "ü" in text and text.endswith("}\n") and text.index('"b"') < text.index('"a"')
+    write_json(path, {})
+    assert contents(tmp_path) == ["new/report.json"] and path.read_text() == "{}\n"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_does_not_reach_a_report(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_json(path, {"x": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"x": value})
+    assert json.loads(path.read_text()) == {"x": 1}

@@ -20,6 +20,12 @@ class GanauditError(Exception):
     exit_code = 6
 
 
+def one_line(error: BaseException) -> str:
+    """A foreign error's name and text in one line; our own errors' text alone."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, GanauditError) else f"{type(error).__name__}: {text}"
+
+
 class ConfigError(GanauditError):
     """The request is malformed or cannot be carried out; nothing that was stored is touched."""
 

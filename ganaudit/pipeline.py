@@ -15,7 +15,7 @@ from ganaudit.config import DiagnoseConfig
 from ganaudit.descriptors import Descriptor
 from ganaudit.diagnosis import Diagnosis, diagnose_tally
 from ganaudit.errors import SourceError
-from ganaudit.generators import Source
+from ganaudit.generators import Source, Status
 from ganaudit.neighbors import open_tallier
 from ganaudit.opening import Request, open_request
 from ganaudit.probe import Probe, probe
@@ -227,7 +227,7 @@ class _Seen:
         return canonical.count_statuses(self._status)
 
     def repeats(self) -> list[str]:
-        prints = self._prints[self._prints != 0]  # no image, no hash
+        prints = self._prints[self._status == Status.OK]
         prints.sort()
         repeated = int((prints[1:] == prints[:-1]).sum())
         if not repeated:

@@ -7,6 +7,7 @@ type of the parameter. A factory that has a `device` parameter is given the pipe
 
 import difflib
 import inspect
+import math
 import struct
 import types
 import typing
@@ -15,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint
+from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint, one_line
 
 Kind = Literal["generators", "descriptors"]
 _PROVIDED = ("device",)  # parameters that the pipeline fills, not the user
@@ -99,7 +100,7 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
         factory = known[name].load()
     except Exception as error:
         raise PluginError(
-            f"the {kind[:-1]} {name!r} cannot be imported ({type(error).__name__}: {error}); "
+            f"the {kind[:-1]} {name!r} cannot be imported ({one_line(error)}); "
             "ganaudit doctor lists what is missing"
         ) from error
     if not callable(factory):
@@ -125,7 +126,7 @@ def open_plugin(
         raise
     except Exception as error:
         raise PluginError(
-            f"the {kind[:-1]} {name!r} could not be opened ({type(error).__name__}: {error})"
+            f"the {kind[:-1]} {name!r} could not be opened ({one_line(error)})"
         ) from error
 
 
@@ -206,10 +207,13 @@ def _convert(key: str, text: str, hint: Any) -> Any:
         raise ConfigError(f"{key} must be true or false, got {text!r}")
     if hint in (int, float):
         try:
-            return hint(text)
+            number = hint(text)
+            if math.isfinite(number):
+                return number
         except ValueError:
-            wanted = "a whole number" if hint is int else "a number"
-            raise ConfigError(f"{key} must be {wanted}, got {text!r}") from None
+            pass
+        wanted = "a whole number" if hint is int else "a finite number"
+        raise ConfigError(f"{key} must be {wanted}, got {text!r}")
     return Path(text) if hint is Path else text
 
 

@@ -22,7 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from ganaudit.descriptors import Descriptor, check_rows
-from ganaudit.errors import DescriptorError, GanauditError, SourceError, SourceTimeout
+from ganaudit.errors import (
+    ConfigError,
+    DescriptorError,
+    GanauditError,
+    SourceError,
+    SourceTimeout,
+    one_line,
+)
 from ganaudit.generators import (
     BlindGenerator,
     EmbeddingSource,
@@ -106,7 +113,7 @@ class Guard:
         if isinstance(error, Exception):
             raise error
         if error is not None:  # sys.exit() in foreign code: its exit code is not ours
-            raise SourceError(f"{what} ended in {_reason(error)}") from error
+            raise SourceError(f"{what} ended in {one_line(error)}") from error
         return value  # type: ignore[return-value]
 
     def close(self) -> None:
@@ -234,6 +241,8 @@ class Maker:
             if self._reopen is not None:
                 self._source = self._guard.call(self._reopen, what="opening the generator again")
             failures |= {int(i): Failure(str(error)) for i in positions}
+        except ConfigError:
+            raise  # the request lacks something that only an image could show
         except Exception as error:  # the border to foreign code
             if len(slots) > 1:
                 return [
@@ -241,7 +250,7 @@ class Maker:
                     for i in range(len(slots))
                     for pair in self._attempt(stream, slots[i : i + 1], failures, first + i)
                 ]
-            failures[first] = Failure(_reason(error))
+            failures[first] = Failure(one_line(error))
         return []
 
     def draws(self, stream: Stream, slots: NDArray[np.int64]) -> Draws:
@@ -281,7 +290,7 @@ class Maker:
                 except GanauditError:
                     raise
                 except Exception as error:  # the border to foreign code
-                    raise DescriptorError(f"the descriptor raised {_reason(error)}") from error
+                    raise DescriptorError(f"the descriptor raised {one_line(error)}") from error
                 parts.append((rows.cpu().numpy(), valid.cpu().numpy()))
         return np.concatenate([rows for rows, _ in parts]), np.concatenate(
             [valid for _, valid in parts]
@@ -328,19 +337,13 @@ def _by_shape(
         try:
             check_images(item[None] if isinstance(item, torch.Tensor) else item, 1)
         except SourceError as error:
-            failures[position] = Failure(_reason(error))
+            failures[position] = Failure(one_line(error))
             continue
         groups.setdefault(tuple(item.shape), []).append((position, item))
     return [
         (np.array([position for position, _ in group]), torch.stack([item for _, item in group]))
         for group in groups.values()
     ]
-
-
-def _reason(error: BaseException) -> str:
-    """One line for a report; our own errors already are one."""
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, GanauditError) else f"{type(error).__name__}: {text}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,4 +470,4 @@ def _work(
     except GanauditError as error:
         events.put(error)
     except BaseException as error:
-        events.put(GanauditError(f"a worker process raised {_reason(error)}"))
+        events.put(GanauditError(f"a worker process raised {one_line(error)}"))

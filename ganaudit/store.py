@@ -29,6 +29,7 @@ from ganaudit.slots import SHARD, Stream, ranges
 
 SCHEMA = 1
 _SUFFIX = ".safetensors"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,22 @@ class Store:
             )
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file; name a folder with --out")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise GanauditError(f"{self.folder} cannot be made: the disk is full") from error
+            raise ConfigError(f"--out {self.folder} cannot be made: {error.strerror}") from error
         write_json(path, pinned)
 
     def _check_same(self, found: Any, wanted: dict[str, Any]) -> None:
-        found = found if isinstance(found, dict) else {}
-        for key in sorted(wanted.keys() | found.keys()):
-            if found.get(key) != wanted.get(key):
-                raise ConfigError(
-                    f"{self.folder} holds another run: its {key} is {_short(found.get(key))}, this "
-                    f"request's is {_short(wanted.get(key))}; name another folder with --out"
-                )
+        difference = _difference(found, wanted, "")
+        if difference is not None:
+            where, there, here = difference
+            raise ConfigError(
+                f"{self.folder} holds another run: {where} is {_short(there)} there and "
+                f"{_short(here)} in this request; name another folder with --out"
+            )
 
     def write(self, stream: Stream, shard: Rows, versions: Mapping[str, str]) -> None:
         """Store one shard, whole or not at all.
@@ -253,9 +260,20 @@ def _write_whole(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error)
+        reason = "the disk is full" if error.errno in _FULL else str(error)
         raise GanauditError(f"{path} cannot be written: {reason}") from error
+
+
+def _difference(found: Any, wanted: Any, where: str) -> tuple[str, Any, Any] | None:
+    """The first place where two JSON values differ: (its dotted name, found, wanted)."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(wanted.keys() | found.keys()):
+            name = f"{where}.{key}" if where else key
+            difference = _difference(found.get(key), wanted.get(key), name)
+            if difference is not None:
+                return difference
+        return None
+    return None if found == wanted else (where or "manifest", found, wanted)
 
 
 def _short(value: Any) -> str:

@@ -312,7 +312,14 @@ class Tallier:
                 hits = _count(mask)
                 if hits > _DENSE * mask.numel():
                     self._add_block(
-                        cosine, mask, rows, row, part, everything, sums[row : row + height]
+                        cosine,
+                        mask,
+                        rows,
+                        valid[row : row + height],
+                        row,
+                        part,
+                        everything,
+                        sums[row : row + height],
                     )
                 elif hits:
                     index = _where(mask)
@@ -373,6 +380,7 @@ class Tallier:
         cosine: torch.Tensor,
         mask: torch.Tensor,
         rows: torch.Tensor,
+        valid: torch.Tensor,
         row: int,
         part: torch.Tensor,
         whole: bool,
@@ -381,8 +389,8 @@ class Tallier:
         """Add a block [R, A] of the product in which hits are everywhere, element by element.
 
         `mask` [R, A] says where `cosine` is within reach; `rows` begin at row number `row` of the
-        tile, `sums` [R] is theirs; `part` [A] numbers the anchors, which follow one another if
-        `whole`.
+        tile, `valid` [R] and `sums` [R] are theirs; `part` [A] numbers the anchors, which follow
+        one another if `whole`.
         """
         closest = _largest(cosine)
         counts = []
@@ -402,9 +410,11 @@ class Tallier:
         s = _closeness(cosine, self._theta)
         if near is not None:
             s.view(-1)[near] = self._exact(rows, *_pair(near, part))
-        similarity = _scaled(_strip_sums(s), self._unit)
-        sums += _scaled(s.sum(1), self._unit)
-        squares = _scaled(_strip_sums(s.square_()).sum(0), self._unit**2)
+        counted = valid.view(-1, BLOCK).sum(1, keepdim=True)  # [R / 16, 1]: no sum exceeds it
+        similarity = _scaled(_strip_sums(s), self._unit, counted)
+        sums += _scaled(s.sum(1), self._unit, valid * len(part))
+        squares = _scaled(_strip_sums(s.square_()), self._unit**2, counted)
+        squares = torch.minimum(squares, similarity).sum(0)  # s^2 <= s
         first = row // BLOCK % GROUPS  # a block is some of the groups, or whole rounds of all
         size = min(GROUPS, len(similarity))
         similarity = similarity.view(-1, size, len(part)).sum(0)
@@ -451,9 +461,13 @@ def _squared_lengths(rows: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
     return rows[some].double().square_().sum(1)[at]
 
 
-def _scaled(values: torch.Tensor, unit: float) -> torch.Tensor:
-    """Multiples of `unit` in units of 2^-30, as whole numbers in float64."""
-    return values.double().mul_(unit * _QUANTUM).round_()
+def _scaled(values: torch.Tensor, unit: float, most: torch.Tensor | None = None) -> torch.Tensor:
+    """Multiples of `unit` in units of 2^-30, as whole numbers in float64.
+
+    Float32 sums may round up: a sum of `most` similarities is no more than that.
+    """
+    scaled = values.double().mul_(unit * _QUANTUM).round_()
+    return scaled if most is None else torch.minimum(scaled, most * _QUANTUM)
 
 
 def _strip_sums(values: torch.Tensor) -> torch.Tensor:

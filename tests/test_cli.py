@@ -89,7 +89,7 @@ def user(factory: str, *more: str) -> tuple[str, ...]:
         ((*DEMO, "--anchors", "0"), 2, "--anchors must be at least 1, got 0"),
         ((*DEMO, "--samples", "-5"), 2, "--samples must be at least 1, got -5"),
         ((*DEMO, "--seed", "-1"), 2, "seed must be in [0, 2**63), got -1"),
-        ((*DEMO, "--timeout-s", "0"), 2, "--timeout-s must be positive, got 0.0"),
+        ((*DEMO, "--timeout-s", "0"), 2, "--timeout-s must be positive and below 1e7, got 0.0"),
         ((*DEMO, "--format", "xml"), 2, "--format must be one of rich, json, got 'xml'"),
         ((*DEMO, "--backend", "scann"), 2, "--backend must be one of auto, torch, faiss"),
         ((*DEMO, "--device", "tpu"), 2, "--device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
@@ -170,7 +170,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(ganaudit: Run) -> Non
     assert "run already holds a run; continue it with --resume" in taken.complaint
     other = ganaudit(*DEMO, "--out", "run", "--resume", "--seed", "7")
     assert (other.code, other.out) == (2, "")
-    assert "run holds another run: its seed is 0, this request's is 7" in other.complaint
+    assert "run holds another run: seed is 0 there and 7 in this request" in other.complaint
     assert read_report(Path("run")) == before
 
 

@@ -301,9 +301,9 @@ def test_another_run_is_not_continued_and_the_difference_is_named(config: Make) 
     other_pixels = Pixels()
     other_pixels.card = replace(Pixels.card, weights_sha256="1" * 64)
     for asked, source, descriptor, field in (
-        (config(seed=1, resume=True), None, None, "its seed is 0, this request's is 1"),
-        (config(resume=True), other_toy, None, 'its generator is {"object": "Toy"}, this'),
-        (config(resume=True), None, other_pixels, "its descriptor is"),
+        (config(seed=1, resume=True), None, None, "seed is 0 there and 1 in this request"),
+        (config(resume=True), other_toy, None, "generator.psi is null there and 0.5 in"),
+        (config(resume=True), None, other_pixels, "descriptor.sha256 is"),
     ):
         with pytest.raises(ConfigError, match="holds another run: " + field):
             audit(asked, source, descriptor)
@@ -426,7 +426,7 @@ def test_a_file_of_embeddings_grows_and_shrinks_with_its_run(config: Make) -> No
     grown = diagnose(replace(asked, samples=800, resume=True)).report
     fresh = diagnose(replace(asked, samples=800, out=Path("fresh"))).report
     assert without_timings(grown) == without_timings(fresh)
-    with pytest.raises(ConfigError, match="its anchors is 64, this request's is 65"):
+    with pytest.raises(ConfigError, match="anchors is 64 there and 65 in this request"):
         diagnose(replace(asked, anchors=65, resume=True))
 
 

@@ -93,13 +93,13 @@ def test_an_option_is_converted_by_the_type_of_its_parameter(
     [
         ("count", "1.5", "count must be a whole number, got '1.5'"),
         ("count", "", "count must be a whole number, got ''"),
-        ("scale", "wide", "scale must be a number, got 'wide'"),
+        ("scale", "wide", "scale must be a finite number, got 'wide'"),
         ("flag", "yes", "flag must be true or false, got 'yes'"),
         ("mode", "slow", "mode must be one of fast, exact, got 'slow'"),
         ("size", "4", "size wants 2 values, got '4'"),
         ("size", "4,5,6", "size wants 2 values, got '4,5,6'"),
         ("size", "4,x", "size must be a whole number, got 'x'"),
-        ("mean", "0.1,,0.2", "mean must be a number, got ''"),
+        ("mean", "0.1,,0.2", "mean must be a finite number, got ''"),
         ("seed", "x", "seed must be a whole number, got 'x'"),
     ],
 )

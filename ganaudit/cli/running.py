@@ -52,8 +52,6 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
         else:
             show(audit.report, folder=audit.folder)
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
         where = audit.folder / "report.json"
         print(f"ganaudit: the result cannot be printed ({error}); it is {where}", file=sys.stderr)

@@ -61,12 +61,14 @@ class EmbeddingFile:
                         raise SourceError(f"{self._path} ended before row {slot}")
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read: {error}") from error
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            wide = raw.astype(np.float64)
-            norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-            valid = np.isfinite(norms) & (norms > 0)
-            rows = np.where(valid[:, None], wide / norms[:, None], 0).astype(np.float32)
-        return rows, valid
+        wide = raw.astype(np.float64)
+        largest = np.abs(wide).max(axis=1)
+        valid = np.isfinite(largest) & (largest > 0)
+        wide[~valid], largest[~valid] = 0, 1
+        wide /= largest[:, None]  # so that squares neither overflow nor vanish
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        lengths[~valid] = 1
+        return (wide / lengths[:, None]).astype(np.float32), valid
 
 
 def open_embeddings(target: str) -> EmbeddingFile:

@@ -21,7 +21,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
-from ganaudit.errors import ConfigError, SourceError
+from ganaudit.errors import ConfigError, SourceError, one_line
 from ganaudit.files import sha256_of
 from ganaudit.generators import BlindGenerator, LatentGenerator, identity_of
 from ganaudit.images import Layout, to_rgb
@@ -58,6 +58,11 @@ class CallableGenerator:
         images = self._function(draws.latents)
         if not isinstance(images, Tensor):
             raise SourceError(f"the generator must return a tensor, got {type(images).__name__}")
+        if images.is_floating_point() and self._range is None:
+            raise ConfigError(
+                "the generator returns floating point and declares no range; say which values are "
+                "black and white, for instance --set range=-1,1"
+            )
         return to_rgb(images, value_range=self._range, layout=self._layout)
 
 
@@ -100,21 +105,26 @@ def open_python(
     try:
         made = factory(**arguments)
     except Exception as error:
-        raise SourceError(f"the factory {factory_name!r} raised {_said(error)}") from error
+        raise SourceError(f"the factory {factory_name!r} raised {one_line(error)}") from error
     identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
-    if isinstance(made, BlindGenerator):
-        return _delivered(made, identity=identity)
-    declared = prior if prior is not None else getattr(made, "prior", None)
-    if declared is None:
+    declared = {"prior": prior, "latent_shape": latent_shape, "range": range, "layout": layout}
+    if callable(getattr(made, "stream", None)):
+        _refuse_unused(declared, "a blind generator draws its own input")
+        size, seedable = getattr(made, "size", None), getattr(made, "seedable", False)
+        return _delivered(made, identity=identity, size=size, seedable=seedable)
+    found = prior if prior is not None else getattr(made, "prior", None)
+    if found is None:
         raise ConfigError(
             f"what {factory_name!r} returns declares no prior ({', '.join(get_args(Prior))}); a "
             "wrong one changes the score without an error, so say --set prior=..."
         )
-    declared = check_prior(declared)
-    identity["prior"] = declared
+    found = check_prior(found)
     if callable(getattr(made, "render", None)) and hasattr(made, "latent_shape"):
+        _refuse_unused(declared | {"prior": None}, "it renders its own images")
         labels = getattr(made, "num_labels", 0)
-        return _delivered(made, identity=identity, prior=declared, num_labels=labels)
+        return _delivered(
+            made, identity=identity | {"prior": found}, prior=found, num_labels=labels
+        )
     if not callable(made):
         raise ConfigError(
             f"the factory {factory_name!r} must return a generator or a callable from latents to "
@@ -125,26 +135,35 @@ def open_python(
         raise ConfigError(
             f"what {factory_name!r} returns declares no latent_shape; say --set latent_shape=100"
         )
-    if isinstance(made, torch.nn.Module):
-        made = made.to(device).eval()
     black_white = range if range is not None else getattr(made, "range", None)
     if black_white is not None and not float(black_white[0]) < float(black_white[1]):
         raise ConfigError(f"range must go from black up to white, got {black_white}")
     layout = layout or getattr(made, "layout", None)
-    identity |= {"range": None if black_white is None else list(black_white), "layout": layout}
+    identity |= {
+        "prior": found,
+        "range": None if black_white is None else list(black_white),
+        "layout": layout,
+    }
     return CallableGenerator(
-        made,
+        made.to(device).eval() if isinstance(made, torch.nn.Module) else made,
         latent_shape=tuple(shape),
-        prior=declared,
+        prior=found,
         value_range=black_white,
         layout=layout,
         identity=identity,
     )
 
 
+def _refuse_unused(declared: Mapping[str, object], why: str) -> None:
+    """An option that would change nothing is refused."""
+    unused = [name for name, value in declared.items() if value is not None]
+    if unused:
+        raise ConfigError(f"--set {unused[0]} would change nothing here: {why}")
+
+
 def _delivered(made: object, **declared: Any) -> LatentGenerator | BlindGenerator:
     """What the factory made, with some attributes declared for it."""
-    names = ("latent_shape", "render", "forward", "seedable", "size", "stream", "assumptions")
+    names = ("latent_shape", "render", "forward", "stream", "assumptions")
     found = {name: getattr(made, name) for name in names if hasattr(made, name)}
     delivered: Any = SimpleNamespace(**found, **declared)
     return cast("LatentGenerator | BlindGenerator", delivered)
@@ -163,10 +182,5 @@ def _import(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise SourceError(f"{path} raised {_said(error)}") from error
+        raise SourceError(f"{path} raised {one_line(error)}") from error
     return module
-
-
-def _said(error: Exception) -> str:
-    """An error of the user's code on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

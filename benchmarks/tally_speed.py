@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganaudit.slots import SHARD
 from ganaudit.tally import Tallier, Tally
 
 THETA = 0.25
@@ -47,22 +46,26 @@ def tally_of(anchors: NDArray[np.float32], samples: NDArray[np.float32], device:
 
 def product_of(anchors: NDArray[np.float32], samples: NDArray[np.float32], device: str) -> None:
     """The bare product of the same blocks, shared out in the same way, its result thrown away."""
-    cuda = device.startswith("cuda")
+    tallier = Tallier(anchors, theta=THETA, radius=THETA, device=device)
+    height, width = tallier.block
     held = torch.from_numpy(anchors).to(device)
-    step, width = SHARD * (16 if cuda else 4), 4096 if cuda else 1024
     local = threading.local()
 
     def one(start: int) -> None:
-        tile = torch.from_numpy(samples[start : start + step]).to(device)
+        tile = torch.from_numpy(samples[start : start + tallier.step]).to(device)
+        if not hasattr(local, "out"):
+            local.out = torch.empty(height * width, device=device)
         for part in held.split(width):
-            if not hasattr(local, "out"):
-                local.out = torch.empty(step * width, device=device)
-            out = local.out[: len(tile) * len(part)].view(len(tile), len(part))
-            torch.mm(tile, part.T, out=out)
+            for rows in tile.split(height):
+                out = local.out[: len(rows) * len(part)].view(len(rows), len(part))
+                torch.mm(rows, part.T, out=out)
 
-    threads = 1 if cuda else torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(one, range(0, len(samples), step)))
+    cuda = device.startswith("cuda")
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(
+        2 if cuda else threads, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        list(pool.map(one, range(0, len(samples), tallier.step)))
     if cuda:
         torch.cuda.synchronize()
     torch.set_num_threads(threads)

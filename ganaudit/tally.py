@@ -165,6 +165,7 @@ class Tallier:
     Attributes:
       step: slots a tile, a multiple of 512. Tile shapes are fixed by the device: as options they
         would be options on the last bits of every figure.
+      block: (samples, anchors) of a product that is looked at before the next is made.
       backend: its name in a report.
     """
 
@@ -188,7 +189,7 @@ class Tallier:
         cuda = self.device.type == "cuda"
         self.step = SHARD * (16 if cuda else 4)
         # A block of the product stays in a core's cache, or fills the GPU, until it is summed up.
-        self._block = (self.step, 4096) if cuda else (SHARD // 2, 1024)
+        self.block = (self.step, 4096) if cuda else (SHARD, 1024)
         self._theta = theta
         # Rows that are a little longer than 1 have a little less than -1 to their opposites.
         cut = cosine_cut(radius) if radius < 1 else _BELOW_ALL
@@ -295,7 +296,7 @@ class Tallier:
         """The matrix product: the tile against the anchors numbered `columns`, in order."""
         everything = len(columns) == len(self._anchors)
         whole = bool(valid.all())
-        height, width = self._block
+        height, width = self.block
         for part in columns.split(width):
             first = int(part[0])
             anchors = (
@@ -316,7 +317,6 @@ class Tallier:
                         mask,
                         rows,
                         valid[row : row + height],
-                        row,
                         part,
                         everything,
                         sums[row : row + height],
@@ -381,22 +381,20 @@ class Tallier:
         mask: torch.Tensor,
         rows: torch.Tensor,
         valid: torch.Tensor,
-        row: int,
         part: torch.Tensor,
         whole: bool,
         sums: torch.Tensor,
     ) -> None:
         """Add a block [R, A] of the product in which hits are everywhere, element by element.
 
-        `mask` [R, A] says where `cosine` is within reach; `rows` begin at row number `row` of the
-        tile, `valid` [R] and `sums` [R] are theirs; `part` [A] numbers the anchors, which follow
-        one another if `whole`.
+        `mask` [R, A] says where `cosine` is within reach; `valid` [R] and `sums` [R] belong to
+        `rows`; `part` [A] numbers the anchors, which follow one another if `whole`.
         """
         closest = _largest(cosine)
         counts = []
         for cut in self._cuts:
             if closest < cut - self._band:
-                counts.append(torch.zeros(1, 1, device=self.device))
+                counts.append(_strip_sums(torch.zeros_like(mask, dtype=torch.uint8)))
                 continue
             low = cut - self._band
             possible = mask if low == self._reach else _at_least(cosine, low)
@@ -415,16 +413,14 @@ class Tallier:
         sums += _scaled(s.sum(1), self._unit, valid * len(part))
         squares = _scaled(_strip_sums(s.square_()), self._unit**2, counted)
         squares = torch.minimum(squares, similarity).sum(0)  # s^2 <= s
-        first = row // BLOCK % GROUPS  # a block is some of the groups, or whole rounds of all
-        size = min(GROUPS, len(similarity))
-        similarity = similarity.view(-1, size, len(part)).sum(0)
-        count = counts[0].view(-1, min(size, len(counts[0])), counts[0].shape[1]).sum(0)
-        groups = slice(first, first + size)
+        rounds = (-1, GROUPS, len(part))  # a block is whole rounds of the groups
+        similarity = similarity.view(rounds).sum(0)
+        count = counts[0].view(rounds).sum(0)
         columns = slice(int(part[0]), int(part[0]) + len(part)) if whole else part
         with self._lock:
-            self._similarity[groups, columns] += similarity
+            self._similarity[:, columns] += similarity
             self._squares[columns] += squares
-            self._count[groups, columns] += count
+            self._count[:, columns] += count
             self._count_half[columns] += counts[1].sum(0)
 
     def _exact(

@@ -17,9 +17,10 @@ import torch
 
 from ganaudit.config import DiagnoseConfig
 from ganaudit.generators import LatentGenerator
+from ganaudit.maker import Recipe
 from ganaudit.opening import Request, open_request
 from ganaudit.pipeline import first_images
-from ganaudit.runner import Recipe, fill
+from ganaudit.runner import fill
 from ganaudit.slots import Stream
 from ganaudit.store import Store
 

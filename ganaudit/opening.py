@@ -18,7 +18,8 @@ from ganaudit.generators import (
     Source,
     identity_of,
 )
-from ganaudit.runner import Guard, Maker, Recipe, Team
+from ganaudit.maker import Guard, Maker, Recipe
+from ganaudit.runner import Team
 from ganaudit.slots import permutation
 
 _DEMO_DESCRIPTOR = "digits"

@@ -9,7 +9,7 @@ import torch
 
 from ganaudit.errors import SourceError
 from ganaudit.generators import BlindGenerator, EmbeddingSource, LatentGenerator, Source
-from ganaudit.runner import Maker, Recipe, Rendered
+from ganaudit.maker import Maker, Recipe, Rendered
 from ganaudit.slots import Stream
 
 _IMAGES = 8

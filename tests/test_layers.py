@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors config files registry slots generators images descriptors networks checkpoints store "
-    "tally neighbors diagnosis report runner probe opening pipeline health cli"
+    "tally neighbors diagnosis report maker runner probe opening pipeline health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "httpx", "timm"}
 EXECUTE_WHAT_THEY_READ = {

@@ -109,7 +109,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     def full_disk(source: str, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ganaudit.checkpoints.native.os.replace", full_disk)
+    monkeypatch.setattr("ganaudit.files.os.replace", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_native(path, trained(), network="collapsed", arguments=ARGUMENTS, facts={})
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]

@@ -13,8 +13,8 @@ from ganaudit.config import DiagnoseConfig
 from ganaudit.descriptors import DescriptorCard
 from ganaudit.errors import ConfigError, PluginError
 from ganaudit.generators import Failure
+from ganaudit.maker import Maker
 from ganaudit.opening import open_maker, open_request
-from ganaudit.runner import Maker
 from ganaudit.slots import Draws, Stream
 
 Make = Callable[..., DiagnoseConfig]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ganaudit.errors import DescriptorError, SourceError
 from ganaudit.generators import Failure
+from ganaudit.maker import Maker, Recipe
 from ganaudit.probe import Probe, probe
-from ganaudit.runner import Maker, Recipe
 from ganaudit.slots import Draws, Stream
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from ganaudit.errors import DescriptorError, SourceError, SourceTimeout
 from ganaudit.generators import Failure, Status
 from ganaudit.images import content_hashes
-from ganaudit.runner import Guard, Maker, Recipe, fill
+from ganaudit.maker import Guard, Maker, Recipe
+from ganaudit.runner import fill
 from ganaudit.slots import Draws, Stream
 from ganaudit.store import Rows, Store
 

@@ -12,8 +12,6 @@ torch's meta device, before a byte of a tensor is read.
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 
 from ganaudit import networks
 from ganaudit.errors import ConfigError
+from ganaudit.files import write_whole
 
 FORMAT = 1
 
@@ -84,7 +83,7 @@ def save_native(
         raise ValueError(f"module must be a {network} with finite values: {problem}")
     header = {"format": FORMAT, "network": network, "arguments": arguments, "facts": facts}
     metadata = {"ganaudit": json.dumps(header, sort_keys=True, allow_nan=False)}
-    _write_whole(Path(path), safetensors.torch.save(tensors, metadata))
+    write_whole(Path(path), safetensors.torch.save(tensors, metadata))
 
 
 def load_native(path: Path) -> NativeCheckpoint:
@@ -198,18 +197,6 @@ def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
         if bad:
             return f"{name} holds {bad} that are NaN or infinite"
     return None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it readable to its owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _refuse(path: Path, sentence: str) -> NoReturn:

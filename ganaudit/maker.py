@@ -76,8 +76,15 @@ class Guard:
         self._timeout_s = timeout_s
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] | None = None
 
-    def call(self, work: Callable[[], _T], *, what: str) -> _T:
+    def call(self, work: Callable[[], _T], *, what: str, deadline: bool = True) -> _T:
         """The result of `work()`, or what it raised.
+
+        Args:
+          work: called in the guard's thread. The descriptor's work goes there too, without a
+            deadline: torch keeps a pool of threads for each thread that calls it, and two pools
+            would be in each other's way.
+          what: for the message.
+          deadline: whether the time is limited.
 
         Raises:
           SourceTimeout: it did not return in time. Its thread is abandoned, not stopped.
@@ -97,7 +104,7 @@ class Guard:
 
         self._tasks.put(task)
         try:
-            value, error = answer.get(timeout=self._timeout_s)
+            value, error = answer.get(timeout=self._timeout_s if deadline else None)
         except queue.Empty:
             self._tasks = None
             raise SourceTimeout(
@@ -171,8 +178,9 @@ class Maker:
         status = np.full(len(slots), Status.FAILED, dtype=np.uint8)
         hashes = np.zeros((len(slots), HASH_BYTES), dtype=np.uint8)
         block = np.zeros((len(slots), self._recipe.width), dtype=np.float32)
+        draws = self.draws(stream, slots)
         for first in range(0, len(slots), self._recipe.batch):
-            rendered = self.render(stream, slots[first : first + self._recipe.batch])
+            rendered = self.render(draws[first : first + self._recipe.batch])
             for where, images in rendered.images:
                 position = first + where
                 embedded, valid = self.embed(images)
@@ -189,20 +197,18 @@ class Maker:
                 self.reasons[failure.reason] += 1
         return Rows(start, block, status, hashes)
 
-    def render(
-        self, stream: Stream, slots: NDArray[np.int64], *, one_by_one: bool | None = None
-    ) -> Rendered:
-        """The images of some slots, each looked at: a single colour is no output.
+    def render(self, draws: Draws, *, one_by_one: bool | None = None) -> Rendered:
+        """The images of some draws, each looked at: a single colour is no output.
 
         A batch that raises is asked for again slot by slot, so that only the slots that raise fail.
         """
         one_by_one = self._recipe.one_by_one if one_by_one is None else one_by_one
-        step = 1 if one_by_one else len(slots)
+        step = 1 if one_by_one else len(draws)
         images: list[tuple[NDArray[np.int64], torch.Tensor]] = []
         failures: dict[int, Failure] = {}
-        for first in range(0, len(slots), step):
-            part = slots[first : first + step]
-            for where, found in self._attempt(stream, part, failures, first):
+        for first in range(0, len(draws), step):
+            part = draws[first : first + step]
+            for where, found in self._attempt(part, failures, first):
                 flat = single_colour(found).cpu().numpy()
                 failures |= {int(i): Failure("the image is a single colour") for i in where[flat]}
                 if not flat.all():
@@ -210,12 +216,11 @@ class Maker:
         return Rendered(images, failures)
 
     def _attempt(
-        self, stream: Stream, slots: NDArray[np.int64], failures: dict[int, Failure], first: int
+        self, draws: Draws, failures: dict[int, Failure], first: int
     ) -> list[tuple[NDArray[np.int64], torch.Tensor]]:
-        """Images of `slots` with positions counted from `first`; what went wrong in `failures`."""
-        draws = self.draws(stream, slots)
-        what = f"rendering {len(slots)} images"
-        positions = first + np.arange(len(slots))
+        """Images of `draws` with positions counted from `first`; what went wrong in `failures`."""
+        what = f"rendering {len(draws)} images"
+        positions = first + np.arange(len(draws))
         try:
             if isinstance(self._source, BlindGenerator):
                 blind = self._source
@@ -226,7 +231,7 @@ class Maker:
             latent = self._source
             found = self._guard.call(lambda: latent.render(draws), what=what)
             self._timeouts = 0
-            return [(positions, check_images(found, len(slots)))]
+            return [(positions, check_images(found, len(draws)))]
         except SourceTimeout as error:
             self._timeouts += 1
             if self._timeouts >= _TIMEOUTS_IN_A_ROW:
@@ -237,11 +242,11 @@ class Maker:
         except ConfigError:
             raise  # the request lacks something that only an image could show
         except Exception as error:  # the border to foreign code
-            if len(slots) > 1:
+            if len(draws) > 1:
                 return [
                     pair
-                    for i in range(len(slots))
-                    for pair in self._attempt(stream, slots[i : i + 1], failures, first + i)
+                    for i in range(len(draws))
+                    for pair in self._attempt(draws[i : i + 1], failures, first + i)
                 ]
             failures[first] = Failure(one_line(error))
         return []
@@ -273,21 +278,25 @@ class Maker:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Rows [N, D] float32 and valid [N] of uint8 [N, 3, H, W]."""
         assert self._descriptor is not None
+        descriptor = self._descriptor
         one_by_one = self._recipe.embed_one_by_one if one_by_one is None else one_by_one
-        parts = []
-        with torch.inference_mode():
+
+        def embed_all() -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+            parts = []
             for batch in images.split(1 if one_by_one else len(images)):
-                try:
-                    rows, valid = self._descriptor.embed(batch)
-                    check_rows(rows, valid, len(batch))
-                except GanauditError:
-                    raise
-                except Exception as error:  # the border to foreign code
-                    raise DescriptorError(f"the descriptor raised {one_line(error)}") from error
+                rows, valid = descriptor.embed(batch)
+                check_rows(rows, valid, len(batch))
                 parts.append((rows.cpu().numpy(), valid.cpu().numpy()))
-        return np.concatenate([rows for rows, _ in parts]), np.concatenate(
-            [valid for _, valid in parts]
-        )
+            return parts
+
+        try:
+            parts = self._guard.call(embed_all, what="embedding", deadline=False)
+        except GanauditError:
+            raise
+        except Exception as error:  # the border to foreign code
+            raise DescriptorError(f"the descriptor raised {one_line(error)}") from error
+        rows, valid = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(valid)
 
     def _ready_rows(
         self, source: EmbeddingSource, stream: Stream, slots: NDArray[np.int64]

@@ -56,14 +56,14 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
     count = min(_IMAGES, batch or _IMAGES)
     if recipe.order is not None:
         count = min(count, len(recipe.order))
-    slots = np.arange(count, dtype=np.int64)
-    first = maker.render(Stream.ANCHORS, slots)
+    draws = maker.draws(Stream.ANCHORS, np.arange(count, dtype=np.int64))
+    first = maker.render(draws)
     if not first.images:
         reason = next(iter(first.failures.values())).reason
         raise SourceError(f"none of the first {count} images can be used: {reason}")
     warnings = []
     begin = time.perf_counter()
-    again = maker.render(Stream.ANCHORS, slots)
+    again = maker.render(draws)
     shown = [images for _, images in again.images or first.images]
     together = [maker.embed(images) for images in shown]
     seconds = (time.perf_counter() - begin) / count
@@ -73,7 +73,7 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
                 "the generator is not deterministic: the same slots gave different images, so "
                 "this run cannot be repeated; draw layer noise from the slot's seed"
             )
-        elif _differs(first, maker.render(Stream.ANCHORS, slots, one_by_one=True)):
+        elif _differs(first, maker.render(draws, one_by_one=True)):
             recipe = replace(recipe, one_by_one=True)
             warnings.append(
                 "the generator's images depend on their batch mates, so they are rendered one by "

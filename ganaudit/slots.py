@@ -121,10 +121,12 @@ def permutation(size: int, *, seed: int) -> NDArray[np.int64]:
 
     Sorts 63 random bits an item (ties, of which 2**32 items have one, fall in order).
     """
-    words = _words(
-        np.arange(size, dtype=np.int64), 2, check_seed(seed), Stream.SAMPLES, _Purpose.PERMUTATION
-    )
-    return np.argsort(_integers(words)[:, 0], kind="stable")
+    keys = np.empty(size, dtype=np.int64)
+    for start, stop in ranges(0, size, 2**16):  # random bits take twenty times their size to make
+        slots = np.arange(start, stop, dtype=np.int64)
+        words = _words(slots, 2, check_seed(seed), Stream.SAMPLES, _Purpose.PERMUTATION)
+        keys[start:stop] = _integers(words)[:, 0]
+    return np.argsort(keys, kind="stable")
 
 
 def group_of(slots: NDArray[np.int64]) -> NDArray[np.int64]:

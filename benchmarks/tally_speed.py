@@ -41,7 +41,7 @@ def tally_of(anchors: NDArray[np.float32], samples: NDArray[np.float32], device:
     tallier = Tallier(anchors, theta=THETA, radius=THETA, device=device)
     valid = np.ones(tallier.step, dtype=np.bool_)
     parts = (samples[i : i + tallier.step] for i in range(0, len(samples), tallier.step))
-    return tallier.run((part, valid[: len(part)]) for part in parts)
+    return tallier.run(((part, valid[: len(part)]) for part in parts), reused=False)
 
 
 def product_of(anchors: NDArray[np.float32], samples: NDArray[np.float32], device: str) -> None:

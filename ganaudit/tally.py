@@ -120,8 +120,11 @@ def tally(
     valid = np.ones(len(samples), dtype=np.bool_) if valid is None else valid
     tallier = Tallier(anchors, theta=theta, radius=radius, device=device)
     return tallier.run(
-        (samples[start : start + tallier.step], valid[start : start + tallier.step])
-        for start in range(0, len(samples), tallier.step)
+        (
+            (samples[start : start + tallier.step], valid[start : start + tallier.step])
+            for start in range(0, len(samples), tallier.step)
+        ),
+        reused=False,
     )
 
 
@@ -214,7 +217,12 @@ class Tallier:
     def _zeros(self, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
-    def run(self, tiles: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Tally:
+    def run(
+        self,
+        tiles: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+        *,
+        reused: bool = True,
+    ) -> Tally:
         """Compare consecutive tiles and return the tally of everything so far.
 
         On the CPU each tile is one thread's work: many small steps inside a tile would wait for
@@ -222,8 +230,8 @@ class Tallier:
 
         Args:
           tiles: (rows, valid): [N, D] float32 unit rows of consecutive slots and [N] bool. N is
-            `step` for every tile but the last. The arrays may be reused for the next tile. Rows
-            that are not valid may hold anything.
+            `step` for every tile but the last. Rows that are not valid may hold anything.
+          reused: the arrays of a tile are overwritten by the next, so they have to be copied.
         """
         before = torch.get_num_threads()
         threads = before if self.device.type == "cpu" else 2  # one computes, one uploads
@@ -233,7 +241,9 @@ class Tallier:
             ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
             for number, (rows, valid) in enumerate(tiles, start=len(self._coherence)):
-                tile, keep = self._padded(rows, valid)
+                tile, keep = rows, valid
+                if reused or len(rows) % SHARD or not (rows.flags.writeable and valid.all()):
+                    tile, keep = self._padded(rows, valid)
                 waiting.append(pool.submit(self._add, number, tile, keep))
                 if len(waiting) > threads:
                     waiting.popleft().result()

@@ -249,7 +249,6 @@ class Tallier:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
-        torch.set_num_threads(before)  # threads born later take the last number that was set
         coherence = self._zeros(GROUPS)
         for number in sorted(self._coherence):
             coherence += self._coherence[number]
@@ -532,10 +531,14 @@ def _pair(flat: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Matrix products in true float32, whatever the process asked for: tf32 miscounts."""
-    before = torch.get_float32_matmul_precision()
+    """Matrix products in true float32, whatever the process asked for: tf32 miscounts.
+
+    Both settings of torch that a tally touches are as before at the end.
+    """
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
     torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.set_num_threads(threads)  # threads born later take the last number that was set

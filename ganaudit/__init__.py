@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganaudit.config import DiagnoseConfig as DiagnoseConfig
-    from ganaudit.diagnosis import mccs as mccs
-    from ganaudit.diagnosis import mccs_reference_code as mccs_reference_code
     from ganaudit.pipeline import Audit as Audit
     from ganaudit.pipeline import diagnose as diagnose
+    from ganaudit.scores import mccs as mccs
+    from ganaudit.scores import mccs_reference_code as mccs_reference_code
 
 _HOMES = {
     "Audit": "pipeline",
     "DiagnoseConfig": "config",
     "diagnose": "pipeline",
-    "mccs": "diagnosis",
-    "mccs_reference_code": "diagnosis",
+    "mccs": "scores",
+    "mccs_reference_code": "scores",
 }
 __all__ = list(_HOMES)
 

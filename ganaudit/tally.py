@@ -133,6 +133,21 @@ def similarity(distance: NDArray[np.float64], *, theta: float) -> NDArray[np.flo
     return np.asarray(np.expm1(np.maximum(0, theta - distance)) / np.expm1(theta))
 
 
+def angular_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Angle between rows as a fraction of pi, well-conditioned everywhere.
+
+    Args:
+      one: [..., D] unit rows.
+      other: [..., D] unit rows; leading dimensions are broadcast.
+
+    Returns:
+      float64 in [0, 1]; 0 for identical rows.
+    """
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    apart, joined = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
+    return np.asarray(2 / np.pi * np.arctan2(apart, joined))
+
+
 def cosine_cut(distance: float) -> float:
     """The smallest cosine whose angle is at most `distance`, a fraction of pi.
 

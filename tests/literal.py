@@ -1,6 +1,7 @@
 """Slow and plain: each kernel as its formula reads. What the fast ones are measured against."""
 
 import math
+import statistics
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,322 @@ def tally_by_anchor(
         "within_half": within_half.sum(axis=1),
         "coherence": closeness.mean(axis=0) ** 2 @ group,
     }
+
+
+def copies(hashes: list[bytes | None]) -> dict[bytes, int]:
+    """How often each hash stands in a row of slots; None where a slot has no image."""
+    found: dict[bytes, int] = {}
+    for mark in hashes:
+        if mark is not None:
+            found[mark] = found.get(mark, 0) + 1
+    return found
+
+
+def period(hashes: list[bytes | None]) -> int | None:
+    """The distance at which images return, slot by slot, from its definition."""
+    last: dict[bytes, int] = {}
+    repeats: list[tuple[int, int]] = []  # slot, slots since the same image
+    for slot, mark in enumerate(hashes):
+        if mark is not None and mark in last:
+            repeats.append((slot, slot - last[mark]))
+        if mark is not None:
+            last[mark] = slot
+    images = sum(mark is not None for mark in hashes)
+    if not repeats or len(repeats) < images / 2:
+        return None
+    gaps = sorted({gap for _, gap in repeats})
+    best = max(gaps, key=lambda g: sum(gap == g for _, gap in repeats))  # the smallest of equals
+    if best == 1 and len(last) > 1:
+        return None
+    known = [
+        gap for slot, gap in repeats if slot < best or hashes[slot - best] is not None
+    ]  # elsewhere the image may have returned unseen
+    return best if sum(gap == best for gap in known) >= 0.9 * len(known) else None
+
+
+# -- intervals -------------------------------------------------------------------------------
+
+
+def mean_over_pairs(
+    sums: NDArray[np.float64], squares: NDArray[np.float64], n: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """The mean over all pairs, its variance, and degrees of freedom (Welch-Satterthwaite)."""
+    m, total = len(sums), sum(n)
+    groups = [g for g in range(len(n)) if n[g] > 0]
+    x = [sum(row) / total for row in sums]
+    mean = sum(x) / m
+    of_anchors = statistics.variance(x) / m
+    of_groups = 0.0
+    for g in groups:
+        x_g = sum(sums[a][g] for a in range(m)) / (m * n[g])
+        of_groups += (n[g] / total) ** 2 * (x_g - mean) ** 2
+    of_groups *= len(groups) / (len(groups) - 1)
+    of_pairs = sum(squares[a] / total - x[a] ** 2 for a in range(m)) / m / (total * m)
+    variance = max(of_anchors + of_groups - of_pairs, of_anchors, of_groups)
+    spread = of_anchors**2 / (m - 1) + of_groups**2 / (len(groups) - 1)
+    return mean, variance, (of_anchors + of_groups) ** 2 / spread
+
+
+def jackknife(values: list[float]) -> float:
+    """(G - 1) / G times the sum of squares about the mean of values that leave one out each."""
+    mean = sum(values) / len(values)
+    return (len(values) - 1) / len(values) * sum((v - mean) ** 2 for v in values)
+
+
+def left_out(
+    similarity: NDArray[np.float64], n: NDArray[np.int64], added: float = 0.0
+) -> list[list[float]]:
+    """[G][m] MCCS of x + `added` of each anchor without one of the groups that have samples."""
+    table = []
+    for g in [g for g in range(len(n)) if n[g] > 0]:
+        rest = [h for h in range(len(n)) if h != g]
+        left = sum(n[h] for h in rest)
+        table.append([mccs(sum(row[h] for h in rest) / left + added) for row in similarity])
+    return table
+
+
+def mu(
+    similarity: NDArray[np.float64], n: NDArray[np.int64], added: float = 0.0
+) -> tuple[float, float, float]:
+    """Mean MCCS over anchors at n, its variance, and degrees of freedom."""
+    m, total = len(similarity), sum(n)
+    f = [mccs(sum(row) / total + added) for row in similarity]
+    without = left_out(similarity, n, added)
+    of_anchors = statistics.variance(f) / m
+    common = jackknife([sum(scores) / m for scores in without])
+    noise = sum(jackknife([scores[a] for scores in without]) for a in range(m)) / m / m
+    of_samples = max(0.0, common - noise)
+    spread = of_anchors**2 / (m - 1) + of_samples**2 / (len(without) - 1)
+    return sum(f) / m, of_anchors + of_samples, (of_anchors + of_samples) ** 2 / spread
+
+
+def sigma(similarity: NDArray[np.float64], n: NDArray[np.int64]) -> tuple[float, float]:
+    """Standard deviation of MCCS over anchors at n, and its conservative variance."""
+    m = len(similarity)
+    f = [mccs(sum(row) / sum(n)) for row in similarity]
+    sd, mean = statistics.stdev(f), sum(f) / m
+    fourth = sum((v - mean) ** 4 for v in f) / m
+    of_anchors = max(0.0, fourth / sd**4 - 1) * sd**2 / (4 * m)
+    return sd, of_anchors + jackknife([statistics.stdev(v) for v in left_out(similarity, n)])
+
+
+def quantile(values: list[float], probability: float) -> float:
+    """Linear between the order statistics."""
+    ordered, place = sorted(values), probability * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def quantile_interval(
+    similarity: NDArray[np.float64],
+    n: NDArray[np.int64],
+    probability: float,
+    splits: list[tuple[list[int], list[int]]],
+) -> tuple[float, float, float]:
+    """A quantile of MCCS over anchors at n and its ends, from order statistics and `splits`."""
+
+    def scores(groups: list[int]) -> list[float]:
+        samples = sum(n[g] for g in groups)
+        return [mccs(sum(row[g] for g in groups) / samples) for row in similarity]
+
+    ordered, m = sorted(scores(list(range(len(n))))), len(similarity)
+    below = [math.comb(m, k) * probability**k * (1 - probability) ** (m - k) for k in range(m + 1)]
+    # X_(j) .. X_(k), counted from 1, holds the quantile if j <= anchors below it <= k - 1.
+    j = next(k for k in range(m + 1) if sum(below[: k + 1]) >= 0.025)
+    k = next(k for k in range(m + 1) if sum(below[: k + 1]) >= 0.975) + 1
+    q = quantile(ordered, probability)
+    v = 0.0
+    for one, other in splits:
+        gap = quantile(scores(one), probability) - quantile(scores(other), probability)
+        v += gap**2 / 4 / len(splits)
+    low, high = ordered[max(j, 1) - 1], ordered[min(k, m) - 1]
+    return (
+        q,
+        max(0.0, q - math.sqrt((q - low) ** 2 + 1.96**2 * v)),
+        min(1.0, q + math.sqrt((high - q) ** 2 + 1.96**2 * v)),
+    )
+
+
+def densest(similarity: NDArray[np.float64], within: NDArray[np.int64], groups: list[int]) -> int:
+    """The anchor with most neighbours in `groups`; ties: larger sum, then lower number."""
+    return min(
+        range(len(within)),
+        key=lambda a: (
+            -sum(within[a][g] for g in groups),
+            -sum(similarity[a][g] for g in groups),
+            a,
+        ),
+    )
+
+
+def wilson(count: int, n: int, z: float) -> tuple[float, float]:
+    """The rates p from which the count is no more than z standard errors away, by bisection."""
+
+    def outside(p: float) -> bool:
+        return abs(count / n - p) > z * math.sqrt(p * (1 - p) / n)
+
+    def edge(far: float, near: float) -> float:
+        for _ in range(200):
+            middle = (far + near) / 2
+            far, near = (middle, near) if outside(middle) else (far, middle)
+        return near
+
+    return edge(0.0, count / n), edge(1.0, count / n)
+
+
+def poisson_ends(y: float) -> tuple[float, float]:
+    """Half the chi-square quantiles .025 of 2 y and .975 of 2 y + 2 degrees of freedom."""
+    from scipy import special
+
+    low = special.gammaincinv(y, 0.025) if y else 0.0
+    return float(low), float(special.gammaincinv(y + 1, 0.975))
+
+
+def log_vendi(rows: NDArray[np.float32]) -> list[float]:
+    """Entropies of orders 1, 2 and infinity of the eigenvalues of the n x n kernel over n."""
+    x = rows.astype(np.float64)
+    shares = [float(v) for v in np.linalg.eigvalsh(x @ x.T / len(x)) if v > 1e-12]
+    return [
+        -sum(v * math.log(v) for v in shares),
+        -math.log(sum(v * v for v in shares)),
+        -math.log(max(shares)),
+    ]
+
+
+def binomial_tail(least: int, trials: int, chance: float) -> float:
+    """Probability of `least` or more successes."""
+    return sum(
+        math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k)
+        for k in range(least, trials + 1)
+    )
+
+
+def rank_correlation(x: list[float], y: list[float]) -> float:
+    """Pearson's correlation of ranks; those who tie share the mean of theirs."""
+
+    def ranks(values: list[float]) -> list[float]:
+        return [sum(v < u for v in values) + sum(v == u for v in values) / 2 for u in values]
+
+    a, b = ranks(x), ranks(y)
+    middle = len(x) / 2
+    joint = sum((p - middle) * (q - middle) for p, q in zip(a, b, strict=True))
+    spread = sum((p - middle) ** 2 for p in a) * sum((q - middle) ** 2 for q in b)
+    return joint / math.sqrt(spread)
+
+
+# -- modes, and fewer samples ----------------------------------------------------------------
+
+
+def dense_modes(
+    similarity: NDArray[np.float64],
+    within: NDArray[np.int64],
+    n: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    radius: float,
+    most: int,
+) -> list[tuple[int, int, int, int, float | None]]:
+    """(anchor, its count, its count in the scoring half, samples there, distance to a denser)."""
+    groups = [g for g in range(len(n)) if n[g] > 0]
+    first, second = groups[: len(groups) // 2], groups[len(groups) // 2 :]
+
+    def angle(a: int, b: int) -> float:
+        dot = sum(float(x) * float(y) for x, y in zip(rows[a], rows[b], strict=True))
+        return math.acos(min(1.0, max(-1.0, dot))) / math.pi
+
+    modes: list[tuple[int, int, int, int, float | None]] = []
+    left = set(range(len(within)))
+    while left and len(modes) < most:
+        anchor = min(
+            left,
+            key=lambda a: (
+                -sum(within[a][g] for g in first),
+                -sum(similarity[a][g] for g in first),
+                a,
+            ),
+        )
+        left.remove(anchor)
+        near = [angle(anchor, denser) for denser, *_ in modes]
+        if sum(within[anchor][g] for g in first) == 0 or any(d <= radius for d in near):
+            continue
+        scored = sum(int(within[anchor][g]) for g in second)
+        samples = sum(int(n[g]) for g in second)
+        modes.append(
+            (anchor, sum(map(int, within[anchor])), scored, samples, min(near) if near else None)
+        )
+    return modes
+
+
+def nearest_slots(
+    query: NDArray[np.float32], rows: NDArray[np.float32], valid: NDArray[np.bool_], k: int
+) -> list[tuple[int, float]]:
+    """(slot, distance) of the k nearest valid rows; of equals, the lower slot first."""
+    found = [(distance(query, row), slot) for slot, row in enumerate(rows) if valid[slot]]
+    return [(slot, d) for d, slot in sorted(found)[:k]]
+
+
+def box(
+    similarity: NDArray[np.float64], n: NDArray[np.int64], groups: list[int]
+) -> tuple[int, list[float]]:
+    """Samples in `groups`, and the .05, .25, .5, .75, .95 quantiles and the largest MCCS."""
+    samples = int(sum(n[g] for g in groups))
+    scores = [mccs(sum(float(row[g]) for g in groups) / samples) for row in similarity]
+    return samples, [quantile(scores, p) for p in (0.05, 0.25, 0.5, 0.75, 0.95)] + [max(scores)]
+
+
+# -- fidelity --------------------------------------------------------------------------------
+
+
+def moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [D] and covariance [D, D], ddof = 1, number by number."""
+    n, d = rows.shape
+    x = [[float(v) for v in row] for row in rows]
+    mean = [math.fsum(row[i] for row in x) / n for i in range(d)]
+    covariance = [
+        [math.fsum((r[i] - mean[i]) * (r[j] - mean[j]) for r in x) / (n - 1) for j in range(d)]
+        for i in range(d)
+    ]
+    return np.array(mean), np.array(covariance)
+
+
+def frechet_distance(real: NDArray[np.float32], generated: NDArray[np.float32]) -> float:
+    """As the formula reads, by the root of the unsymmetric product: for full rank only."""
+    from scipy import linalg
+
+    (mean, s1), (other, s2) = moments(real), moments(generated)
+    return float(((mean - other) ** 2).sum() + np.trace(s1 + s2 - 2 * linalg.sqrtm(s1 @ s2).real))
+
+
+def kernel_distance(real: NDArray[np.float32], generated: NDArray[np.float32]) -> float:
+    """The unbiased squared discrepancy of two sets of equal size, pair by pair."""
+
+    def kernel(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+        return (math.fsum(float(a) * float(b) for a, b in zip(x, y, strict=True)) / len(x) + 1) ** 3
+
+    n = len(real)
+    among = sum(
+        kernel(side[i], side[j])
+        for side in (real, generated)
+        for i in range(n)
+        for j in range(n)
+        if i != j
+    )
+    between = sum(kernel(x, y) for x in real for y in generated)
+    return among / (n * (n - 1)) - 2 * between / n**2
+
+
+def density_and_coverage(
+    real: NDArray[np.float32], generated: NDArray[np.float32], k: int
+) -> tuple[float, float]:
+    """Every distance from its definition."""
+
+    def squared(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+        return math.fsum((float(a) - float(b)) ** 2 for a, b in zip(x, y, strict=True))
+
+    pairs = covered = 0
+    for i, row in enumerate(real):
+        radius = sorted(squared(row, other) for j, other in enumerate(real) if j != i)[k - 1]
+        inside = sum(squared(row, other) < radius for other in generated)
+        pairs += inside
+        covered += inside > 0
+    return pairs / (k * len(generated)), covered / len(real)

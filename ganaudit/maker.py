@@ -7,7 +7,7 @@ not the end of the run.
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeVar
@@ -33,7 +33,13 @@ from ganaudit.generators import (
     Source,
     Status,
 )
-from ganaudit.images import HASH_BYTES, check_images, content_hashes, single_colour
+from ganaudit.images import (
+    HASH_BYTES,
+    check_images,
+    content_hashes,
+    encode_picture,
+    single_colour,
+)
 from ganaudit.slots import Draws, Stream, draw
 from ganaudit.store import Rows
 
@@ -53,6 +59,7 @@ class Recipe:
       timeout_s: for each call of the generator.
       one_by_one: the generator's images depend on their batch mates: it renders single slots.
       embed_one_by_one: likewise the descriptor.
+      keep: a thumbnail of every image is stored with its row.
       order: [size] item numbers of a finite source; None: slots are drawn.
       anchors: how many of `order` are anchors; the samples follow them.
     """
@@ -64,6 +71,7 @@ class Recipe:
     timeout_s: float
     one_by_one: bool = False
     embed_one_by_one: bool = False
+    keep: bool = False
     order: NDArray[np.int64] | None = None
     anchors: int = 0
 
@@ -178,6 +186,7 @@ class Maker:
         status = np.full(len(slots), Status.FAILED, dtype=np.uint8)
         hashes = np.zeros((len(slots), HASH_BYTES), dtype=np.uint8)
         block = np.zeros((len(slots), self._recipe.width), dtype=np.float32)
+        pictures = [b""] * len(slots) if self._recipe.keep else None
         draws = self.draws(stream, slots)
         for first in range(0, len(slots), self._recipe.batch):
             rendered = self.render(draws[first : first + self._recipe.batch])
@@ -192,10 +201,28 @@ class Maker:
                 block[position[valid]] = embedded[valid]
                 status[position] = np.where(valid, Status.OK, Status.NO_FACE)
                 hashes[position] = content_hashes(images)
+                if pictures is not None:
+                    for i, image in zip(position, images, strict=True):
+                        pictures[i] = encode_picture(image)
             for where_failed, failure in rendered.failures.items():
                 status[first + where_failed] = failure.status
                 self.reasons[failure.reason] += 1
-        return Rows(start, block, status, hashes)
+        return Rows(start, block, status, hashes, pictures)
+
+    def images(
+        self, stream: Stream, slots: NDArray[np.int64]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(slot, uint8 [3, H, W]) of those slots whose image can be had again.
+
+        A source that hides its input gives another image the next time, or asks to be paid for it.
+        """
+        blind = isinstance(self._source, BlindGenerator)
+        if isinstance(self._source, EmbeddingSource) or (blind and self._recipe.order is None):
+            return
+        for first in range(0, len(slots), self._recipe.batch):
+            part = slots[first : first + self._recipe.batch]
+            for where, images in self.render(self.draws(stream, part)).images:
+                yield from zip(part[where].tolist(), images, strict=True)
 
     def render(self, draws: Draws, *, one_by_one: bool | None = None) -> Rendered:
         """The images of some draws, each looked at: a single colour is no output.
@@ -317,8 +344,10 @@ def _collect(source: BlindGenerator, draws: Draws) -> dict[int, torch.Tensor | F
     wanted = set(draws.index.tolist())
     answers: dict[int, torch.Tensor | Failure] = {}
     for index, item in source.stream(draws):
-        if index not in wanted or index in answers:
-            raise SourceError(f"the source answered for {index}, which was not asked for (again)")
+        if index not in wanted:
+            raise SourceError("the source answered for a slot that was not asked for")
+        if index in answers:
+            raise SourceError("the source answered twice for one slot")
         answers[index] = item
     return answers
 
@@ -334,7 +363,7 @@ def _by_shape(
     for position, index in enumerate(draws.index.tolist(), start=first):
         item = answers.get(index, Failure("the source gave no answer"))
         if isinstance(item, Failure):
-            failures[position] = item
+            failures[position] = _as_failure(item)
             continue
         try:
             check_images(item[None] if isinstance(item, torch.Tensor) else item, 1)
@@ -346,3 +375,11 @@ def _by_shape(
         (np.array([position for position, _ in group]), torch.stack([item for _, item in group]))
         for group in groups.values()
     ]
+
+
+def _as_failure(answer: Failure) -> Failure:
+    """A source's own word for why a slot has no image: one line, and never a status of images."""
+    refused = answer.status == Status.REFUSED
+    return Failure(
+        one_line(SourceError(answer.reason)), Status.REFUSED if refused else Status.FAILED
+    )

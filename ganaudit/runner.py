@@ -17,6 +17,7 @@ from ganaudit.errors import (
     one_line,
 )
 from ganaudit.maker import Maker
+from ganaudit.reasons import bounded
 from ganaudit.slots import Stream
 from ganaudit.store import Store
 
@@ -49,7 +50,7 @@ def fill(
       stream: anchors or samples.
       stop: one past the last slot.
       maker: of this process.
-      versions: recorded beside every shard.
+      versions: recorded beside every shard, as are the reasons of its slots.
       progress: told after every shard.
       team: worker processes that do it instead of `maker`.
 
@@ -81,8 +82,10 @@ def _by_one(
 ) -> Iterator[tuple[int, Counter[str]]]:
     for begin, end in gaps:
         maker.reasons.clear()
-        store.write(stream, maker.rows(stream, begin, end), versions)
-        yield end - begin, maker.reasons
+        rows = maker.rows(stream, begin, end)
+        reasons = bounded(maker.reasons)
+        store.write(stream, rows, versions, reasons)
+        yield end - begin, reasons
 
 
 def _by_team(

@@ -1,4 +1,5 @@
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from torch import Tensor
 
 from ganaudit.errors import DescriptorError, SourceError, SourceTimeout
 from ganaudit.generators import Failure, Status
-from ganaudit.images import content_hashes
+from ganaudit.images import content_hashes, to_rgb
 from ganaudit.maker import Guard, Maker, Recipe
-from ganaudit.runner import fill
+from ganaudit.runner import Team, fill
 from ganaudit.slots import Draws, Stream
 from ganaudit.store import Rows, Store
 
@@ -68,17 +69,28 @@ def grey_out(images: Tensor, bad: Tensor) -> Tensor:
     return images
 
 
+def not_a_number(images: Tensor, bad: Tensor) -> Tensor:
+    """A network's output in floating point, one value of it NaN."""
+    values = images / 255
+    values[bad, 1, 2, 3] = float("nan")
+    return to_rgb(values, value_range=(0, 1), layout="NCHW")
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda images, bad: images[~bad], "images must be uint8 [1, 3, H, W]"),
-        (lambda images, bad: images[:, :1], "[1, 1, 4, 4]"),
+        (
+            lambda images, bad: images[:, :1],
+            "images must be uint8 [1, 3, H, W], got torch.uint8 [1, 1, 4, 4]",
+        ),
         (lambda images, bad: images.flatten(1), "[1, 48]"),
         (lambda images, bad: images[..., :0], "images must have pixels"),
         (lambda images, bad: images.float(), "torch.float32"),
         (lambda images, bad: images.numpy(), "torch tensor, got ndarray"),
         (lambda images, bad: None, "torch tensor, got NoneType"),
         (grey_out, "the image is a single colour"),
+        (not_a_number, "the image holds NaN or infinite values"),
     ],
 )
 def test_what_is_no_image_fails_its_slots_and_no_others(
@@ -275,8 +287,8 @@ def breaking_off(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | F
         (refusing, Status.REFUSED, "no"),
         (of_wrong_type, Status.FAILED, "torch.float32"),
         (as_array, Status.FAILED, "got ndarray"),
-        (twice, Status.FAILED, "which was not asked for (again)"),
-        (for_a_stranger, Status.FAILED, "answered for 10"),
+        (twice, Status.FAILED, "the source answered twice for one slot"),
+        (for_a_stranger, Status.FAILED, "answered for a slot that was not asked for"),
         (breaking_off, Status.FAILED, "ConnectionError: gone"),
     ],
 )
@@ -288,6 +300,39 @@ def test_an_answer_that_is_none_costs_its_own_slot(
     assert int(rows.valid.sum()) == 40 - len(BAD)
     assert all(reason in said for said in maker.reasons)
     assert sum(maker.reasons.values()) == len(BAD)
+
+
+def test_every_slot_of_one_fault_has_one_reason_and_every_fault_its_own() -> None:
+    faults: list[Callable[..., Iterator[tuple[int, Tensor | Failure]]]] = [
+        without_answer, refusing, of_wrong_type, as_array, twice, for_a_stranger, breaking_off
+    ]  # fmt: skip
+    said = [rows_of(Blind(fault))[1].reasons for fault in faults]
+    assert [list(reasons.values()) for reasons in said] == [[len(BAD)]] * len(faults)
+    assert len({reason for reasons in said for reason in reasons}) == len(faults)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "reason"),
+    [
+        (Failure("no", Status.OK), Status.FAILED, "no"),
+        (Failure("no", Status.NO_FACE), Status.FAILED, "no"),
+        (Failure("no", 77), Status.FAILED, "no"),  # type: ignore[arg-type]
+        (Failure("no", "refused"), Status.FAILED, "no"),  # type: ignore[arg-type]
+        (Failure("a\nb" * 500, Status.REFUSED), Status.REFUSED, ("a b" * 500)[:300]),
+        (Failure(["no"]), Status.FAILED, "['no']"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_sources_own_failure_is_one_line_and_never_an_image(
+    failure: Failure, status: Status, reason: str
+) -> None:
+    def answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for i, image in in_order(draws, images):
+            yield i, failure if i in BAD else image
+
+    rows, maker = rows_of(Blind(answer))
+    assert set(np.flatnonzero(rows.status == status).tolist()) == BAD
+    assert int(rows.valid.sum()) == 40 - len(BAD)
+    assert maker.reasons == {reason: len(BAD)}
 
 
 def test_images_of_different_sizes_find_their_own_slots() -> None:
@@ -432,3 +477,64 @@ def test_filling_makes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     assert made == list(range(600, 1100))
     assert seen == [("samples", done, 1100) for done in (600, 1024, 1100)]
     assert not reasons
+
+
+class Complaining(Toy):
+    """Fails every slot below `stop`, for a reason of the slot's own."""
+
+    def __init__(self, stop: int) -> None:
+        self.stop = stop
+
+    def render(self, draws: Draws) -> Tensor:
+        for i in draws.index.tolist():
+            if i < self.stop:
+                raise ValueError(f"slot {i:03d} " + "\x1b[31m" * 100)
+        return super().render(draws)
+
+
+def test_reasons_are_told_once_bounded_and_kept_with_their_shard(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    maker = Maker(Complaining(stop=530), Pixels(), recipe(batch=64))
+
+    def go_on(stop: int) -> Counter[str]:
+        return fill(
+            store, Stream.SAMPLES, stop, maker, versions={}, progress=lambda what, done, total: None
+        )
+
+    told = go_on(512)
+    assert len(told) == 17
+    assert told["other reasons"] == 512 - 16
+    assert told.total() == 512
+    assert all(len(reason) <= 200 and reason.isprintable() for reason in told)
+    assert store.reasons(Stream.SAMPLES, 512) == told
+
+    more = go_on(700)  # slots 512 .. 529 fail: 18 reasons, of which the shard keeps 16
+    maker.close()
+    assert more["other reasons"] == 2
+    assert more.total() == 18
+    assert Store(tmp_path / "run").reasons(Stream.SAMPLES, 700) == told + more
+    assert int((store.marks(Stream.SAMPLES, 700)[0] == Status.FAILED).sum()) == 530
+
+
+def _open_complaining(device: str) -> Maker:
+    return Maker(Complaining(stop=3), Pixels(), recipe(batch=64, device=device))
+
+
+def test_workers_keep_the_reasons_of_their_shards(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    team = Team(open_maker=_open_complaining, arguments=(), devices=("cpu", "cpu"))
+    maker = _open_complaining("cpu")
+    told = fill(
+        store,
+        Stream.SAMPLES,
+        1024,
+        maker,
+        versions={"torch": "1"},
+        progress=lambda what, done, total: None,
+        team=team,
+    )
+    maker.close()
+    assert told.total() == 3
+    assert len(told) == 3
+    assert store.reasons(Stream.SAMPLES, 1024) == told
+    assert store.versions(Stream.SAMPLES) == {"torch": "1"}

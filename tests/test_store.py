@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import safetensors.numpy
 
 from ganaudit.errors import ConfigError, GanauditError
 from ganaudit.generators import Status
+from ganaudit.reasons import OTHER_REASONS, bounded
 from ganaudit.slots import Stream
 from ganaudit.store import Rows, Store, write_json
 
@@ -47,6 +49,45 @@ def filled(folder: Path, stop: int, *, stream: Stream = Stream.SAMPLES) -> Store
 
 def contents(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# Pictures
+
+
+def with_pictures(start: int, pictures: list[bytes]) -> Rows:
+    plain = rows(start, start + len(pictures))
+    return Rows(plain.start, plain.rows, plain.status, plain.hashes, pictures)
+
+
+def test_pictures_come_back_by_slot_whatever_their_sizes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = [b"%d" % i * (i % 5) for i in range(512)]  # every fifth is empty: there is none
+    store.write(Stream.SAMPLES, with_pictures(0, first), {})
+    store.write(Stream.SAMPLES, with_pictures(512, [b"last"]), {})
+    found = store.pictures(Stream.SAMPLES, np.array([512, 3, 5, 511, 0]))
+    assert found == {512: b"last", 3: b"333", 511: b"511"}
+    assert store.pictures(Stream.ANCHORS, np.array([0])) == {}
+    assert [len(piece.rows) for piece in store.read(Stream.SAMPLES, 513)] == [512, 1]
+
+
+def test_shards_with_pictures_and_without_make_one_run(tmp_path: Path) -> None:
+    store = filled(tmp_path, 512)
+    store.write(Stream.SAMPLES, with_pictures(512, [b"", b"b"]), {})
+    assert store.missing(Stream.SAMPLES, 514) == []
+    assert store.pictures(Stream.SAMPLES, np.arange(514)) == {513: b"b"}
+    store.write(Stream.SAMPLES, with_pictures(514, [b"", b""]), {})  # kept, but none came
+    assert store.pictures(Stream.SAMPLES, np.arange(516)) == {513: b"b"}
+
+
+@pytest.mark.parametrize("ends", [[1, 2, 9], [1, 0, 3], [-1, 2, 3]])
+def test_pictures_that_do_not_add_up_are_refused(ends: list[int], tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(Stream.SAMPLES, with_pictures(0, [b"a", b"b", b"c"]), {})
+    (path,) = (tmp_path / "samples").iterdir()
+    tensors = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(tensors | {"picture_ends": np.array(ends)}, path)
+    with pytest.raises(GanauditError, match="its pictures do not add up"):
+        store.pictures(Stream.SAMPLES, np.arange(3))
 
 
 # Rows
@@ -149,6 +190,216 @@ def test_versions_are_kept_beside_the_rows(tmp_path: Path) -> None:
     assert store.versions(Stream.ANCHORS) == {}
 
 
+# Status and hashes alone
+
+
+@pytest.mark.parametrize("stop", [0, 1, 511, 512, 513, 1300])
+def test_marks_are_what_reading_shows(stop: int, tmp_path: Path) -> None:
+    store = filled(tmp_path, 1300)
+    status, hashes = store.marks(Stream.SAMPLES, stop)
+    assert (status.dtype, hashes.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(status, rows(0, stop).status)
+    np.testing.assert_array_equal(hashes, rows(0, stop).hashes)
+
+
+def overlapping(folder: Path) -> Store:
+    """Shards of a run that grew while another made the same rows, cut elsewhere."""
+    store = Store(folder)
+    for begin, end in ((0, 300), (0, 512), (100, 200), (400, 512), (512, 700), (512, 1024)):
+        store.write(Stream.SAMPLES, rows(begin, end), {}, {f"{begin}-{end}": 1})
+    return store
+
+
+@pytest.mark.parametrize("stop", [1, 299, 300, 301, 512, 600, 1024])
+def test_rows_that_were_made_twice_are_read_and_marked_once(stop: int, tmp_path: Path) -> None:
+    store = overlapping(tmp_path)
+    (whole,) = store.read(Stream.SAMPLES, stop, step=2048)
+    assert_rows(whole, 0, stop)
+    status, hashes = store.marks(Stream.SAMPLES, stop)
+    np.testing.assert_array_equal(status, whole.status)
+    np.testing.assert_array_equal(hashes, whole.hashes)
+
+
+def test_marks_do_not_read_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, read = filled(tmp_path, 700), []
+    opened = safetensors.safe_open
+
+    class Watched:
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            self._file = opened(*args, **kwargs)
+
+        def __enter__(self) -> "Watched":
+            return self
+
+        def __exit__(self, *args: object) -> None:
+            self._file.__exit__(*args)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._file, name)
+
+        def get_tensor(self, name: str) -> object:
+            read.append(name)
+            return self._file.get_tensor(name)
+
+    monkeypatch.setattr(safetensors, "safe_open", Watched)
+    store.marks(Stream.SAMPLES, 700)
+    assert read == ["status", "hashes"] * 2
+
+
+@pytest.mark.parametrize("of", ["marks", "reasons"])
+def test_marks_and_reasons_of_what_is_not_stored_are_refused(of: str, tmp_path: Path) -> None:
+    store = filled(tmp_path, 1300)
+    (tmp_path / "samples/0000000512-0000001024.safetensors").unlink()
+    getattr(store, of)(Stream.SAMPLES, 512)
+    with pytest.raises(GanauditError, match="lacks the samples from slot 512 on; continue it with"):
+        getattr(store, of)(Stream.SAMPLES, 513)
+    with pytest.raises(GanauditError, match="lacks the anchors from slot 0 on"):
+        getattr(store, of)(Stream.ANCHORS, 1)
+
+
+# Reasons
+
+
+def test_reasons_survive_and_are_no_versions(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write(Stream.SAMPLES, rows(0, 512), {"torch": "2"}, {"ValueError: no": 3, "late": 1})
+    store.write(Stream.SAMPLES, rows(512, 600), {"torch": "2"}, {"late": 2, "ümläut": 1})
+    store.write(Stream.ANCHORS, rows(0, 20), {"torch": "2"})
+    again = Store(tmp_path)
+    assert again.reasons(Stream.SAMPLES, 600) == {"ValueError: no": 3, "late": 3, "ümläut": 1}
+    assert again.reasons(Stream.ANCHORS, 20) == {}
+    assert again.versions(Stream.SAMPLES) == again.versions(Stream.ANCHORS) == {"torch": "2"}
+    assert_rows(next(again.read(Stream.SAMPLES, 600)), 0, 512)
+
+
+@pytest.mark.parametrize(
+    ("stop", "counted"),
+    [
+        (299, set()),
+        (300, {"0-300"}),
+        (512, {"0-300"}),  # the second shard gives 300 .. 511 only
+        (700, {"0-300", "512-700"}),
+        (1024, {"0-300", "512-700"}),
+    ],
+)
+def test_a_shard_that_is_used_in_part_gives_no_reasons(
+    stop: int, counted: set[str], tmp_path: Path
+) -> None:
+    assert set(overlapping(tmp_path).reasons(Stream.SAMPLES, stop)) == counted
+
+
+def test_few_short_reasons_are_kept_as_they_are() -> None:
+    assert bounded({"a": 1, "b c": 2}) == {"a": 1, "b c": 2}
+    assert bounded({}) == {}
+
+
+def test_a_reason_becomes_one_printable_line_of_200_characters() -> None:
+    found = bounded(
+        {
+            " a\n b\t\u2028c ": 1,
+            "a b c": 2,
+            "\x1b[2J\ud800\u202egone": 3,
+            "": 4,
+            " \n": 5,
+            "é" * 200: 6,
+            "x" * 201: 7,
+            "x" * 300: 8,
+        }
+    )
+    assert found == {
+        "a b c": 3,
+        "\ufffd[2J\ufffd\ufffdgone": 3,
+        "no reason given": 9,
+        "é" * 200: 6,
+        "x" * 197 + "...": 15,
+    }
+
+
+def test_the_most_frequent_16_reasons_are_kept_and_the_rest_is_counted() -> None:
+    reasons = {f"{i:02d}": i for i in range(1, 31)}
+    found = bounded(reasons)
+    kept = {f"{i:02d}": i for i in range(15, 31)}
+    assert found == kept | {OTHER_REASONS: sum(range(1, 15))}
+    assert bounded(found) == found
+    more = bounded(found + Counter({"31": 31}))  # 17 beside the rest: the rarest joins it
+    del kept["15"]
+    assert more == kept | {"31": 31, OTHER_REASONS: sum(range(1, 16))}
+
+
+def test_which_reasons_are_kept_does_not_depend_on_their_order() -> None:
+    reasons = [(f"{i:02d}", 1) for i in range(40)]
+    assert bounded(dict(reasons)) == bounded(dict(reversed(reasons)))
+    assert bounded(dict(reasons)) == {f"{i:02d}": 1 for i in range(16)} | {OTHER_REASONS: 24}
+
+
+def test_reasons_are_bounded_on_the_disk(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    reasons = {f"{i}\n\ud800" * 1000: 1 for i in range(400)}
+    store.write(Stream.SAMPLES, rows(0, 512), {}, reasons)
+    assert store.reasons(Stream.SAMPLES, 512) == bounded(reasons)
+    small = filled(tmp_path / "other", 512)
+    sizes = [
+        (s.folder / "samples/0000000000-0000000512.safetensors").stat() for s in (store, small)
+    ]
+    assert sizes[0].st_size - sizes[1].st_size < 17 * 230 * 6  # JSON may escape a character in 6
+
+
+def with_metadata(folder: Path, reasons: str) -> Store:
+    """A store whose second shard says `reasons`."""
+    store = Store(folder)
+    store.write(Stream.SAMPLES, rows(0, 512), {"torch": "2"}, {"late": 1})
+    found = rows(512, 600)
+    safetensors.numpy.save_file(
+        {"rows": found.rows, "status": found.status, "hashes": found.hashes},
+        folder / "samples/0000000512-0000000600.safetensors",
+        metadata={"torch": "2", "reasons": reasons},
+    )
+    return store
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '"late"',
+        "3",
+        '{"late": "1"}',
+        '{"late": null}',
+        '{"late": 1.0}',
+        '{"late": true}',
+        '{"late": 0}',
+        '{"late": -1}',
+        '{"late": NaN}',
+        '{"late": Infinity}',
+        '{"late": 89}',  # of 88 slots
+        '{"late": 44, "later": 45}',
+        '{"late": 1' + "0" * 30 + "}",
+        '{"late": 1' + "0" * 6000 + "}",
+        "[" * 200_000,
+        '{"a":' * 200_000,
+    ],
+    ids=lambda text: text[:20] or "empty",
+)
+def test_reasons_that_are_none_are_left_out_and_the_rows_are_not(
+    reasons: str, tmp_path: Path
+) -> None:
+    store = with_metadata(tmp_path, reasons)
+    assert store.reasons(Stream.SAMPLES, 600) == {"late": 1}
+    assert store.discard_damaged(Stream.SAMPLES) == []
+    (whole,) = store.read(Stream.SAMPLES, 600, step=1024)
+    assert_rows(whole, 0, 600)
+
+
+def test_reasons_that_somebody_else_wrote_are_bounded_too(tmp_path: Path) -> None:
+    written = {f"{i:02d} \x1b\ud800 {'x' * 500}": 1 for i in range(80)} | {"many": 8}
+    found = with_metadata(tmp_path, json.dumps(written)).reasons(Stream.SAMPLES, 600)
+    assert found == Counter({"late": 1}) + bounded(written)
+    assert all(len(reason) <= 200 and reason.isprintable() for reason in found)
+
+
 # What is missing
 
 
@@ -248,12 +499,24 @@ def test_a_damaged_shard_is_refused_then_discarded_and_made_again(
     next(pieces)
     with pytest.raises(GanauditError, match=rf"{name} is damaged.*--resume"):
         next(pieces)
+    with pytest.raises(GanauditError, match=rf"{name} is damaged.*--resume"):
+        store.marks(Stream.SAMPLES, 1200)
     assert store.discard_damaged(Stream.ANCHORS) == []
     assert store.discard_damaged(Stream.SAMPLES) == [name]
     assert store.discard_damaged(Stream.SAMPLES) == []
     assert store.missing(Stream.SAMPLES, 1200) == [(512, 1024)]
     (whole,) = filled(tmp_path, 1200).read(Stream.SAMPLES, 1200, step=2048)
     assert_rows(whole, 0, 1200)
+
+
+def test_a_damaged_shard_that_is_not_asked_for_does_no_harm(tmp_path: Path) -> None:
+    store = filled(tmp_path, 1024)
+    garble(tmp_path / "samples/0000000512-0000001024.safetensors")
+    assert_rows(next(store.read(Stream.SAMPLES, 512)), 0, 512)
+    assert len(store.marks(Stream.SAMPLES, 512)[0]) == 512
+    assert store.reasons(Stream.SAMPLES, 512) == {}
+    with pytest.raises(GanauditError, match="is damaged.*--resume"):
+        store.reasons(Stream.SAMPLES, 1024)
 
 
 # Writing that fails

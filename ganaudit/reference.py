@@ -1,0 +1,261 @@
+"""`--reference`: real images under the same descriptor, as a baseline for the same figures."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganaudit import fidelity
+from ganaudit.errors import ConfigError, SourceError
+from ganaudit.generators import Status
+from ganaudit.intervals import (
+    Estimate,
+    Interval,
+    WorstMode,
+    mean_similarity,
+    mu_at_n,
+    ratio,
+    worst_mode,
+    worst_rate_ratio,
+)
+from ganaudit.opening import Request, first_images, open_reference
+from ganaudit.rarefaction import box
+from ganaudit.runner import Progress, fill
+from ganaudit.scoring import Scale, Scored, score, valid_rows
+from ganaudit.slots import Stream
+from ganaudit.store import Store
+from ganaudit.tally import Tally
+
+_LEAST = 64  # items, below which nothing can be compared
+_NEAREST = 5  # of density and coverage: more samples than that are needed
+_ALIKE = 0.95  # scored anchors or samples of one side over the other's: as good as equal
+_MARGIN = 1.4  # by which a worst mode must be denser: other anchors alone make it 1.2 times so
+
+
+class Reference:
+    """Real images that are embedded and scored as the generator's are.
+
+    Attributes:
+      anchors: slots of the comparison: the run's, or in proportion what there are images for.
+      samples: likewise.
+      rarefied: there are too few images for the run's anchors and samples.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """Open what `request` names as its reference, under its descriptor.
+
+        Raises:
+          ConfigError: it cannot be opened, is of another kind than the source, or too small.
+        """
+        config = request.config
+        self._name = config.reference or ""
+        self._request = open_reference(request)
+        assert self._request.order is not None
+        self._size = len(self._request.order)
+        if self._size < _LEAST:
+            raise self._refused(f"holds {self._size} images; at least {_LEAST} are needed")
+        if config.samples <= _NEAREST:
+            raise self._refused(f"needs more than {_NEAREST} --samples, got {config.samples}")
+        try:
+            self._recipe = first_images(self._request, batch=config.batch).recipe
+        except SourceError as error:
+            raise self._refused(f"cannot be used: {error}") from error
+        if request.descriptor is None:
+            columns = first_images(request, batch=None).recipe.width
+            if columns != self._recipe.width:
+                raise self._refused(f"has {self._recipe.width} columns, the audited {columns}")
+        self.anchors, self.samples = config.anchors, config.samples
+        self.rarefied = config.anchors + config.samples > self._size
+        if self.rarefied:
+            share = self._size * config.anchors // (config.anchors + config.samples)
+            fewest = [min(count, _LEAST // 2) for count in (config.anchors, config.samples)]
+            self.anchors = min(max(share, fewest[0]), self._size - fewest[1])
+            self.samples = self._size - self.anchors
+
+    def _refused(self, why: str) -> ConfigError:
+        return ConfigError(f"--reference {self._name} {why}")
+
+    def open(self, folder: Path, *, notice: Callable[[str], None]) -> None:
+        """Begin or continue the store of these images in `folder`.
+
+        Raises:
+          ConfigError: it holds other images.
+        """
+        self._store = Store(folder)
+        try:
+            self._store.open(self._request.manifest() | {"anchors": 0}, resume=True)
+        except ConfigError as error:
+            raise ConfigError(f"--reference: {error}, or remove {folder}") from error
+        for name in self._store.discard_damaged(Stream.SAMPLES):
+            notice(f"{name} of the reference was damaged and is made again")
+        batch = self._store.versions(Stream.SAMPLES).get("batch", "")
+        if batch.isdigit() and self._request.config.batch is None:
+            self._recipe = replace(self._recipe, batch=int(batch))
+
+    def embed(
+        self,
+        *,
+        versions: dict[str, str],
+        alone: bool,
+        progress: Progress,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Embed as many images as the comparison takes.
+
+        Args:
+          versions: recorded beside the rows.
+          alone: no other process can open the descriptor.
+          progress: told as images are embedded.
+          notice: told why images could not be used.
+        """
+        recipe = replace(self._recipe, anchors=0)  # one stream: its first slots serve as anchors
+        with closing(self._request.maker(recipe, reopen=True)) as maker:
+            reasons = fill(
+                self._store,
+                Stream.SAMPLES,
+                self.anchors + self.samples,
+                maker,
+                versions=versions | {"batch": str(recipe.batch)},
+                progress=lambda _, done, total: progress("reference", done, total),
+                team=None if alone else self._request.team(recipe),
+            )
+        for reason, slots in reasons.most_common(5):
+            notice(f"{slots} of the reference have no image: {reason}")
+
+    def compare(
+        self, run: Store, scored: Scored, scale: Scale, *, progress: Progress
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The reference section of a report, and its box plots.
+
+        Args:
+          run: the audited run.
+          scored: it, at full size.
+          scale: theta, radius, and who computes.
+          progress: told while scoring.
+
+        Raises:
+          ConfigError: too few images can be scored.
+        """
+        here, there = self._equal(run)
+        real = score(
+            self._store, scale, anchors=there[0], samples=there[1], shared=True, progress=progress
+        )
+        if self.rarefied:
+            scored = score(run, scale, anchors=here[0], samples=here[1], progress=progress)
+        generated, baseline = _Side.of(scored.tally), _Side.of(real.tally)
+        ratios = generated.over(baseline)
+        companions = fidelity.fidelity(
+            valid_rows(self._store, first=there[0], stop=sum(there), most=fidelity.ROWS),
+            valid_rows(run, first=0, stop=here[1], most=fidelity.ROWS),
+            k=_NEAREST,
+        )
+        boxes = [{"label": "the reference images", **asdict(box(real.tally))}]
+        if self.rarefied:
+            boxes.append({"label": "as many generated", **asdict(box(scored.tally))})
+        sizes = len(real.anchors.slots), int(real.tally.n.sum())
+        return {
+            "folder": self._name,
+            "images": self._size,
+            "anchors": sizes[0],
+            "samples": sizes[1],
+            "rarefied": self.rarefied,
+            "generated": generated.figures(),
+            "real": baseline.figures(),
+            "ratios": {name: one.figures() for name, one in ratios.items()},
+            "fidelity": companions.figures(),
+            "sentences": self._sentences(ratios, *sizes),
+        }, boxes
+
+    def _equal(self, run: Store) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(anchors, samples) slots of the run, and of these images, that have as many rows."""
+        both = _valid(self._store, Stream.SAMPLES, self.anchors + self.samples)
+        theirs = both[: self.anchors], both[self.anchors :]
+        ours = (
+            _valid(run, Stream.ANCHORS, self.anchors),
+            _valid(run, Stream.SAMPLES, self.samples),
+        )
+        counts = [(int(a.sum()), int(b.sum())) for a, b in zip(ours, theirs, strict=True)]
+        anchors, samples = (min(pair) for pair in counts)
+        if anchors < 1 or samples <= _NEAREST:
+            raise self._refused(f"leaves {anchors} anchors and {samples} samples: too few")
+        if all(min(pair) >= _ALIKE * max(pair) for pair in counts):
+            return (self.anchors, self.samples), (self.anchors, self.samples)
+        self.rarefied = True
+        first = _until(both, anchors)  # the samples follow, wherever the anchors end
+        return (
+            (_until(ours[0], anchors), _until(ours[1], samples)),
+            (first, _until(both[first:], samples)),
+        )
+
+    def _sentences(self, ratios: dict[str, Interval], anchors: int, samples: int) -> list[str]:
+        sentences = []
+        if self.rarefied:
+            sentences.append(
+                f"There are {self._size:,} reference images. Both sides are compared at "
+                f"{anchors:,} anchors and {samples:,} samples: one of them has no more that can be "
+                "scored."
+            )
+        pairs, worst = ratios["mean_similarity"], ratios["worst_rate"]
+        if pairs.low is not None and pairs.high is not None:
+            bounds = f"(mean similarity {pairs.low:.3g} to {pairs.high:.3g} times theirs)"
+            if pairs.low > 1:
+                said = f"The generator is denser than these images under this descriptor {bounds}."
+            elif pairs.high < 1:
+                said = f"These images are denser than the generator's {bounds}."
+            else:
+                said = (
+                    "Under this descriptor the generator's density is not told apart from that of "
+                    f"these images {bounds}."
+                )
+            sentences.append(said)
+        if worst.low is not None and worst.low > _MARGIN:
+            sentences.append(
+                "The generator's worst mode is denser than that of these images, at least "
+                f"{worst.low:.3g} times."
+            )
+        return sentences
+
+
+def _valid(store: Store, stream: Stream, stop: int) -> NDArray[np.bool_]:
+    """[N] bool: the slots of [0, stop) that can be scored."""
+    return np.asarray(store.marks(stream, stop)[0] == Status.OK)
+
+
+def _until(valid: NDArray[np.bool_], count: int) -> int:
+    """How many slots have `count` valid ones among them."""
+    return int(np.flatnonzero(valid)[count - 1]) + 1
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What is compared, of one side."""
+
+    pairs: Estimate
+    mu: Estimate
+    worst: WorstMode | None
+
+    @classmethod
+    def of(cls, tally: Tally) -> "_Side":
+        return cls(mean_similarity(tally), mu_at_n(tally), worst_mode(tally))
+
+    def figures(self) -> dict[str, Any]:
+        worst = Interval(None, None, None) if self.worst is None else self.worst.rate
+        return {
+            "mean_similarity": self.pairs.interval().figures(),
+            "mu": self.mu.interval().figures(),
+            "worst_rate": worst.figures(),
+        }
+
+    def over(self, other: "_Side") -> dict[str, Interval]:
+        worst = Interval(None, None, None)
+        if self.worst is not None and other.worst is not None:
+            worst = worst_rate_ratio(self.worst, other.worst)
+        return {
+            "mean_similarity": ratio(self.pairs, other.pairs),
+            "mu": ratio(self.mu, other.mu),
+            "worst_rate": worst,
+        }

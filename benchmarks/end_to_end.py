@@ -19,8 +19,7 @@ import torch
 from ganaudit.config import DiagnoseConfig
 from ganaudit.generators import LatentGenerator
 from ganaudit.maker import Recipe
-from ganaudit.opening import Request, open_request
-from ganaudit.pipeline import first_images
+from ganaudit.opening import Request, first_images, open_request
 from ganaudit.runner import fill
 from ganaudit.slots import Draws, Stream
 from ganaudit.store import Store

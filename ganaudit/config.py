@@ -16,6 +16,8 @@ from ganaudit.errors import ConfigError
 
 Backend = Literal["auto", "torch", "faiss"]
 Format = Literal["rich", "json"]
+Keep = Literal["auto", "thumbnails", "none"]
+OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
 
 _FILE_TABLE = "[tool.ganaudit]"
 
@@ -36,6 +38,11 @@ class DiagnoseConfig:
     workers: int | None = None  # processes; None: one per GPU in use, one on the CPU
     out: Path | None = None  # folder of the run; None: audit, audit-2, ... whichever is free
     resume: bool = False
+    reference: str | None = None  # folder of real images, or as generator: a baseline
+    output: tuple[str, ...] = ()  # FORMAT:PATH, written beside what the run's folder gets
+    keep: Keep = (
+        "auto"  # thumbnails of every image; auto: of a service's, which can't be asked again
+    )
     set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
     backend: Backend = "auto"
     timeout_s: float = 300.0  # for opening the generator and for each batch it renders
@@ -55,11 +62,15 @@ class DiagnoseConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"--{name} must be in (0, 1], a fraction of pi, got {value}")
+        if self.reference == "":
+            raise ConfigError("--reference wants a folder of images, got an empty name")
         if not 0 < self.timeout_s < 1e7:
             raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
         check_seed(self.seed)
+        _check_texts(self)
         _check_choices(self)
         split_options(self.set)
+        split_outputs(self.output)
 
     def shown(self) -> dict[str, Any]:
         """The request as JSON values, without the origins."""
@@ -87,6 +98,24 @@ def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str
             raise ConfigError(f"--set {key} is given twice")
         target[name] = value
     return generator, descriptor
+
+
+def split_outputs(pairs: tuple[str, ...]) -> list[tuple[OutputFormat, Path]]:
+    """`--output` pairs to (format, path).
+
+    Raises:
+      ConfigError: no colon, no path, or no such format.
+    """
+    outputs: list[tuple[OutputFormat, Path]] = []
+    formats = get_args(OutputFormat)
+    for pair in pairs:
+        name, _, path = pair.partition(":")
+        if name not in formats or not path:
+            raise ConfigError(
+                f"--output wants FORMAT:PATH, FORMAT one of {', '.join(formats)}; got {pair!r}"
+            )
+        outputs.append((name, Path(path)))  # type: ignore[arg-type]
+    return outputs
 
 
 def resolve(flags: Mapping[str, Any], *, folder: Path | None = None) -> DiagnoseConfig:
@@ -150,7 +179,7 @@ def _parse(where: str, value: Any, hint: Any) -> Any:
         items = value.split() if isinstance(value, str) else value
         if isinstance(items, list) and all(isinstance(item, str) for item in items):
             return tuple(items)
-        raise ConfigError(f"{where} must be a list of KEY=VALUE, got {value!r}")
+        raise ConfigError(f"{where} must be a list of texts, got {value!r}")
     wanted = optional[0] if optional else hint
     if wanted is bool:
         if isinstance(value, bool) or str(value).lower() in ("true", "false", "1", "0"):
@@ -164,11 +193,23 @@ def _parse(where: str, value: Any, hint: Any) -> Any:
     raise ConfigError(f"{where} must be of type {wanted.__name__}, got {value!r}")
 
 
+def _check_texts(config: DiagnoseConfig) -> None:
+    """What a report repeats must be Unicode, which a file name need not be."""
+    for name in ("generator", "descriptor", "reference", "set"):
+        value = getattr(config, name) or ""
+        for text in (value,) if isinstance(value, str) else value:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ConfigError(f"--{name} must be UTF-8, got {text!r}; rename it") from None
+
+
 def _check_choices(config: DiagnoseConfig) -> None:
-    for name, choices in (("backend", get_args(Backend)), ("format", get_args(Format))):
-        if getattr(config, name) not in choices:
+    for name, kind in (("backend", Backend), ("keep", Keep), ("format", Format)):
+        if getattr(config, name) not in get_args(kind):
             raise ConfigError(
-                f"--{name} must be one of {', '.join(choices)}, got {getattr(config, name)!r}"
+                f"--{name} must be one of {', '.join(get_args(kind))}, "
+                f"got {getattr(config, name)!r}"
             )
 
 

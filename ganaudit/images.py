@@ -1,6 +1,7 @@
 """The one image convention: uint8 RGB [N, 3, H, W], what a customer of the generator would see."""
 
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from ganaudit.errors import SourceError
 Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
+_EXACT_SIDE, _PICTURE_SIDE = 64, 128  # of pictures in reports
 
 
 def to_rgb(
@@ -110,6 +112,32 @@ def content_hashes(images: torch.Tensor) -> NDArray[np.uint8]:
         blake2b(image.tobytes(), digest_size=HASH_BYTES, key=size).digest() for image in pixels
     )
     return np.frombuffer(digests, dtype=np.uint8).reshape(len(pixels), HASH_BYTES)
+
+
+def encode_picture(image: torch.Tensor) -> bytes:
+    """A picture for a report.
+
+    Args:
+      image: uint8 [3, H, W]; larger than 128 pixels a side it is scaled down.
+
+    Returns:
+      A PNG file, exact, up to 64 pixels a side; else JPEG. The same image gives the same bytes.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+    buffer = BytesIO()
+    if max(picture.size) <= _EXACT_SIDE:
+        picture.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def picture_suffix(data: bytes) -> str:
+    """Of a file with what `encode_picture` gave."""
+    return ".png" if data.startswith(b"\x89PNG") else ".jpg"
 
 
 def read_image(path: Path) -> torch.Tensor:

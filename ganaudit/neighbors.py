@@ -3,6 +3,7 @@
 FAISS is imported when first used, after torch: both bring an OpenMP runtime.
 """
 
+from collections.abc import Iterable
 from types import ModuleType
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from ganaudit.config import Backend
 from ganaudit.errors import PluginError
 from ganaudit.slots import SHARD
-from ganaudit.tally import Tallier, exact_dots
+from ganaudit.store import Rows
+from ganaudit.tally import Tallier, angular_distance, exact_dots
 
 MAX_NEIGHBORS = 2048  # the most that FAISS returns on a GPU, which has no range search
+_ROUNDING = 1e-12  # of a cosine in float64, with room
 _SCREEN_ERROR = 4.2e-3  # of a cosine whose product may have run in tf32: twice what was measured
 
 
@@ -92,6 +95,45 @@ def nearest(queries: torch.Tensor, rows: torch.Tensor, k: int) -> tuple[torch.Te
         cosines.append(best.values)
         indices.append(best.indices)
     return torch.cat(cosines), torch.cat(indices)
+
+
+def nearest_samples(
+    queries: NDArray[np.float32], pieces: Iterable[Rows], *, k: int, device: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k nearest stored samples of each query, nearest first; ties go to the lower slot.
+
+    All in float64: near copies are closer to each other than a float32 cosine can tell.
+
+    Args:
+      queries: [q, D] float32 unit rows, q >= 1.
+      pieces: stored rows, whose arrays may be reused; rows that are not valid are passed over.
+      k: at least 1.
+      device: "cpu" or "cuda:N".
+
+    Returns:
+      (slot [q, k'] int64, distance [q, k'] float64, a fraction of pi), k' = min(k, valid samples).
+    """
+    wanted = torch.from_numpy(queries).to(device).double()
+    best = [(np.empty(0, dtype=np.int64), np.empty(0)) for _ in queries]
+    for piece in pieces:
+        slots, rows = piece.start + np.flatnonzero(piece.valid), piece.rows[piece.valid]
+        if not len(rows):
+            continue
+        cosines = _cosines(wanted, torch.from_numpy(rows).to(device).double())
+        for i, (query, cosine) in enumerate(zip(queries, cosines, strict=True)):
+            last = np.partition(cosine, -min(k, len(rows)))[-min(k, len(rows))]
+            near = np.flatnonzero(cosine >= last - _ROUNDING)
+            found = np.concatenate([best[i][0], slots[near]])
+            distance = np.concatenate([best[i][1], angular_distance(query, rows[near])])
+            order = np.lexsort((found, distance))[:k]
+            best[i] = found[order], distance[order]
+    return np.stack([found for found, _ in best]), np.stack([distance for _, distance in best])
+
+
+def _cosines(queries: torch.Tensor, rows: torch.Tensor) -> NDArray[np.float64]:
+    """[q, N] cosines of float64 rows, in the order of `angular_distance` up to rounding."""
+    lengths = queries.square().sum(1, keepdim=True) + rows.square().sum(1)
+    return np.asarray((2 * (queries @ rows.T) / lengths).cpu().numpy())
 
 
 class RangeTallier(Tallier):

@@ -1,5 +1,6 @@
 """From the names in a request to opened objects, on a device, with their identities."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,9 @@ from ganaudit.generators import (
     identity_of,
 )
 from ganaudit.maker import Guard, Maker, Recipe
+from ganaudit.probe import Probe, probe
 from ganaudit.runner import Team
+from ganaudit.scoring import Scale
 from ganaudit.slots import permutation
 
 _DEMO_DESCRIPTOR = "digits"
@@ -62,6 +65,20 @@ class Request:
             pinned["anchors"] = self.config.anchors
         return pinned
 
+    def scale(self) -> Scale:
+        """What decides a tally, beside the rows."""
+        return Scale(
+            theta=self.theta,
+            radius=self.radius,
+            backend=self.config.backend,
+            device=self.device,
+        )
+
+    @property
+    def what(self) -> str:
+        """What a slot holds, in a word."""
+        return "embedding" if self.descriptor is None else "image"
+
     def recipe(self) -> Recipe:
         """The recipe as far as it is known before any image."""
         return Recipe(
@@ -70,9 +87,15 @@ class Request:
             batch=1,
             width=1,
             timeout_s=self.config.timeout_s,
+            keep=self._keeps(),
             order=self.order,
             anchors=self.config.anchors,
         )
+
+    def _keeps(self) -> bool:
+        """Whether thumbnails are stored: of a source that cannot be asked again, unless told."""
+        service = isinstance(self.source, BlindGenerator) and self.order is None
+        return self.config.keep == "thumbnails" or (self.config.keep == "auto" and service)
 
     def maker(self, recipe: Recipe, *, reopen: bool) -> Maker:
         """A maker in this process; with `reopen`, a generator that hangs is opened anew."""
@@ -126,6 +149,44 @@ def open_request(
         origins={"theta_origin": theta_origin, "radius_origin": radius_origin},
         order=_order(config, source),
     )
+
+
+def open_reference(request: Request) -> Request:
+    """The real images that a request names, under its own descriptor, theta and radius.
+
+    Raises:
+      ConfigError: they cannot be opened, have no end, or are of another kind than the source.
+    """
+    config = request.config
+    name = config.reference or ""
+    described = request.descriptor is not None
+    config = replace(
+        config,
+        generator=name,
+        descriptor=(config.descriptor or _DEMO_DESCRIPTOR) if described else None,
+        set=tuple(pair for pair in config.set if pair.startswith("descriptor.")),
+        anchors=1,
+        samples=1,
+    )
+    try:
+        source, identity = _open_source(config, request.device)
+    except ConfigError as error:
+        raise ConfigError(f"--reference {str(error).removeprefix('--generator ')}") from error
+    if isinstance(source, LatentGenerator) or source.size is None:
+        raise ConfigError(f"--reference {name} is a generator; name a folder of images")
+    if isinstance(source, EmbeddingSource) == described:
+        raise ConfigError(
+            f"--reference {name}: embeddings are compared with embeddings, images with images"
+        )
+    order = permutation(source.size, seed=config.seed)
+    return replace(request, config=config, source=source, generator=identity, order=order)
+
+
+def first_images(request: Request, *, batch: int | None) -> Probe:
+    """Probe an opened request; `batch`: the user's, or None."""
+    recipe = request.recipe()
+    with closing(request.maker(recipe, reopen=False)) as maker:
+        return probe(request.source, maker, recipe, batch=batch)
 
 
 def open_maker(config: DiagnoseConfig, recipe: Recipe, device: str) -> Maker:

@@ -1,7 +1,7 @@
 """READ FIRST: an audit from request to result, one step a paragraph."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganaudit.config import DiagnoseConfig
+from ganaudit.config import DiagnoseConfig, split_outputs
 from ganaudit.descriptors import Descriptor
 from ganaudit.diagnosis import Diagnosis, diagnose_tally
-from ganaudit.errors import SourceError
-from ganaudit.generators import Source, Status
-from ganaudit.neighbors import open_tallier
-from ganaudit.opening import Request, open_request
-from ganaudit.probe import Probe, probe
-from ganaudit.report import canonical
+from ganaudit.gallery import choose, write_pictures
+from ganaudit.generators import Source
+from ganaudit.opening import first_images, open_request
+from ganaudit.reference import Reference
+from ganaudit.report import canonical, outputs, table
 from ganaudit.runner import Progress, fill
+from ganaudit.scoring import score
+from ganaudit.screen import Screen, screen
 from ganaudit.slots import Stream
-from ganaudit.store import Rows, Store, write_json
+from ganaudit.store import Store, write_json
+
+REFERENCE = "reference"  # folder of the real images' rows, in that of the run
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def diagnose(
     """
     clock = _Clock()
     request = open_request(config, source=source, descriptor=descriptor)
+    reference = None if config.reference is None else Reference(request)
     store = Store(config.out or free_folder(resume=config.resume))
 
     # A folder that holds a run is continued only if the same things decide its rows.
@@ -78,6 +82,8 @@ def diagnose(
         store.open(request.manifest(), resume=True)
         for name in (name for stream in Stream for name in store.discard_damaged(stream)):
             notice(f"{name} was damaged and is made again")
+        if reference is not None:
+            reference.open(store.folder / REFERENCE, notice=notice)
     earlier = store.versions(Stream.ANCHORS) if config.resume else {}
 
     # The first images say whether there are any, how many fit at once, who needs them singly.
@@ -90,6 +96,8 @@ def diagnose(
     # A new run gets its folder once it is known that there are images.
     if not config.resume:
         store.open(request.manifest(), resume=False)
+        if reference is not None:
+            reference.open(store.folder / REFERENCE, notice=notice)
     clock.lap("opening")
 
     # Every slot that is not stored yet is drawn, rendered, embedded and stored.
@@ -103,36 +111,83 @@ def diagnose(
                 notice(f"{slots} of the {stream.name.lower()} have no image: {reason}")
             clock.lap(stream.name.lower())
 
-    # The stored samples stream past the anchors once.
-    anchors = Anchors.read(store, config.anchors)
-    tallier = open_tallier(
-        config.backend,
-        anchors.rows,
-        theta=request.theta,
-        radius=request.radius,
-        device=request.device,
-    )
-    seen = _Seen(config.samples, progress)
-    sums = tallier.run(seen.watch(store.read(Stream.SAMPLES, config.samples, step=tallier.step)))
-    if not sums.n.sum():
-        raise SourceError(f"none of the {config.samples} samples can be scored")
-    diagnosis = diagnose_tally(sums, slots=anchors.slots)
-    clock.lap("scoring")
+        # What the images alone say, before any score.
+        status, seen = _look(store, config, what=request.what)
+        clock.lap("screening")
+
+        # The stored samples stream past the anchors once.
+        scale = request.scale()
+        scored = score(
+            store, scale, anchors=config.anchors, samples=config.samples, progress=progress
+        )
+        diagnosis = diagnose_tally(
+            scored.tally,
+            slots=scored.anchors.slots,
+            rows=scored.anchors.rows,
+            radius=request.radius,
+            moments=scored.moments,
+        )
+        clock.lap("scoring")
+
+        # Pictures of what repeats: the run keeps embeddings, so they are asked for again.
+        pictures = choose(
+            scored.anchors.rows,
+            scored.anchors.slots,
+            store.read(Stream.SAMPLES, config.samples),
+            worst=diagnosis.worst_mode.anchor,
+            modes=[mode.anchor for mode in diagnosis.dense_modes],
+            seed=config.seed,
+            device=request.device,
+        )
+        files = write_pictures(pictures, store.folder / outputs.GALLERY, store, maker)
+        clock.lap("pictures")
+
+    # Real images, where there are any, are a baseline for the same figures.
+    section: dict[str, Any] | None = None
+    boxes: list[dict[str, Any]] = []
+    if reference is not None:
+        reference.embed(
+            versions=versions, alone=descriptor is not None, progress=progress, notice=notice
+        )
+        section, boxes = reference.compare(store, scored, scale, progress=progress)
+        clock.lap("reference")
 
     report = canonical.build(
         config=config,
         generator=request.generator,
         card=None if request.descriptor is None else request.descriptor.card,
         diagnosis=diagnosis,
+        boxes=boxes,
         scale={"theta": request.theta, "radius": request.radius, **request.origins},
-        counts={"anchors": anchors.counts, "samples": seen.counts()},
-        warnings=warnings + seen.repeats(),
+        counts={name: canonical.count_statuses(found) for name, found in status.items()},
+        screen=seen,
+        reference=section,
+        gallery=pictures.figures(files, radius=request.radius) if files else None,
+        warnings=warnings,
         assumptions=list(getattr(request.source, "assumptions", ())),
-        environment=versions | {"backend": tallier.backend},
+        environment=versions | {"backend": scored.backend},
         timings=clock.laps,
     )
-    write_json(store.folder / "report.json", report)
+    write_json(store.folder / canonical.NAME, report)
+    table.write_parquet(diagnosis, store.folder)
+    outputs.write_own(report, store.folder)
+    outputs.write(report, store.folder, split_outputs(config.output))
     return Audit(diagnosis, report, store.folder)
+
+
+def _look(
+    store: Store, config: DiagnoseConfig, *, what: str
+) -> tuple[dict[str, NDArray[np.uint8]], Screen]:
+    """The status of every slot by stream, and the screen of all of them."""
+    marks = {
+        stream: store.marks(stream, stop)
+        for stream, stop in ((Stream.ANCHORS, config.anchors), (Stream.SAMPLES, config.samples))
+    }
+    reasons = store.reasons(Stream.ANCHORS, config.anchors) + store.reasons(
+        Stream.SAMPLES, config.samples
+    )
+    seen = screen(*marks[Stream.ANCHORS], *marks[Stream.SAMPLES], reasons=reasons, what=what)
+    return {stream.name.lower(): status for stream, (status, _) in marks.items()}, seen
 
 
 def plan(config: DiagnoseConfig) -> dict[str, Any]:
@@ -142,6 +197,8 @@ def plan(config: DiagnoseConfig) -> dict[str, Any]:
       GanauditError: whatever would stop the run at its start.
     """
     request = open_request(config)
+    if config.reference is not None:
+        Reference(request)
     found = first_images(request, batch=config.batch)
     slots = config.anchors + config.samples
     seconds = found.seconds_per_image
@@ -161,82 +218,6 @@ def plan(config: DiagnoseConfig) -> dict[str, Any]:
             "seconds_at_small_batches": None if seconds is None else slots * seconds,
         },
     }
-
-
-def first_images(request: Request, *, batch: int | None) -> Probe:
-    """Probe an opened request."""
-    recipe = request.recipe()
-    with closing(request.maker(recipe, reopen=False)) as maker:
-        return probe(request.source, maker, recipe, batch=batch)
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """The anchors that can be scored against.
-
-    Attributes:
-      rows: [m, D] float32 unit rows.
-      slots: [m] int64.
-      counts: slots by status, the others too.
-    """
-
-    rows: NDArray[np.float32]
-    slots: NDArray[np.int64]
-    counts: dict[str, int]
-
-    @classmethod
-    def read(cls, store: Store, stop: int) -> "Anchors":
-        """The valid rows of anchor slots [0, stop).
-
-        Raises:
-          SourceError: there are none.
-        """
-        pieces = [
-            (
-                piece.rows[piece.valid],
-                piece.start + np.flatnonzero(piece.valid),
-                piece.status.copy(),
-            )
-            for piece in store.read(Stream.ANCHORS, stop)
-        ]
-        rows, slots, status = (np.concatenate(part) for part in zip(*pieces, strict=True))
-        if not len(rows):
-            raise SourceError(f"none of the {stop} anchors can be scored")
-        return cls(rows, slots, canonical.count_statuses(status))
-
-
-class _Seen:
-    """What goes by while samples are scored: their status, their images' hashes, progress."""
-
-    def __init__(self, samples: int, progress: Progress) -> None:
-        self._status = np.empty(samples, dtype=np.uint8)
-        self._prints = np.empty(samples, dtype=np.uint64)  # half a hash: enough to count repeats
-        self._progress = progress
-
-    def watch(
-        self, pieces: Iterator[Rows]
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        for piece in pieces:
-            here = slice(piece.start, piece.stop)
-            self._status[here] = piece.status
-            self._prints[here] = np.ascontiguousarray(piece.hashes[:, :8]).view(np.uint64)[:, 0]
-            self._progress("scoring", piece.stop, len(self._status))
-            yield piece.rows, piece.valid
-
-    def counts(self) -> dict[str, int]:
-        return canonical.count_statuses(self._status)
-
-    def repeats(self) -> list[str]:
-        prints = self._prints[self._status == Status.OK]
-        prints.sort()
-        repeated = int((prints[1:] == prints[:-1]).sum())
-        if not repeated:
-            return []
-        return [
-            f"{repeated} of {len(prints)} samples repeat an earlier one to the last byte; they are "
-            "scored: a generator that repeats itself is collapsed, but a cache in front of it "
-            "looks the same"
-        ]
 
 
 class _Clock:

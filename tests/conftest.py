@@ -111,6 +111,13 @@ def config(tmp_path: Path) -> Callable[..., DiagnoseConfig]:
     return make
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without a page and charts, and without waiting for the disk: most of a small run."""
+    monkeypatch.setattr("ganaudit.report.outputs.write_own", lambda report, folder: None)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def without_timings(report: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that a rerun repeats, as JSON gives it back."""
     return {k: v for k, v in json.loads(json.dumps(report)).items() if k != "timings"}
@@ -219,6 +226,10 @@ _IMPORTED_ONCE = [
     "ganaudit.cli",
     "ganaudit.pipeline",
     "ganaudit.report.terminal",
+    "matplotlib.figure",
+    "matplotlib.style",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
     "ganaudit.health",
     "ganaudit_plugins.generators.demo",
     "ganaudit_plugins.generators.python",
@@ -238,12 +249,28 @@ class Command:
     """`ganaudit ARGUMENTS` in a process of its own, forked from one that imported torch."""
 
     def __init__(
-        self, folder: Path, arguments: tuple[str, ...], fsize: int | None, out: Path | None
+        self,
+        folder: Path,
+        arguments: tuple[str, ...],
+        *,
+        fsize: int | None = None,
+        out: Path | None = None,
+        drawn: bool = False,
     ) -> None:
-        """Start it; `fsize`: bytes a file may have, as if the disk were full; `out`: its stdout."""
+        """Start it.
+
+        Args:
+          folder: of what it says.
+          arguments: after `ganaudit`.
+          fsize: bytes a file may have, as if the disk were full.
+          out: its stdout.
+          drawn: whether a run gets its page and charts, which take longer than a small run.
+        """
         now = time.monotonic_ns()
         self._files = out or folder / f"out-{now}", folder / f"err-{now}"
-        self.process = fork_server().Process(target=_main, args=(arguments, *self._files, fsize))
+        self.process = fork_server().Process(
+            target=_main, args=(arguments, *self._files, fsize, drawn)
+        )
         self.process.start()
 
     def interrupt(self) -> None:
@@ -261,7 +288,7 @@ class Command:
         return Ended(self.process.exitcode, out, err)
 
 
-def _main(arguments: tuple[str, ...], out: Path, err: Path, fsize: int | None) -> None:
+def _main(arguments: tuple[str, ...], out: Path, err: Path, fsize: int | None, drawn: bool) -> None:
     for stream, number, path in ((sys.stdout, 1, out), (sys.stderr, 2, err)):
         stream.flush()
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -274,6 +301,11 @@ def _main(arguments: tuple[str, ...], out: Path, err: Path, fsize: int | None) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (fsize, fsize))
     sys.argv = ["ganaudit", *arguments]
     from ganaudit.cli import main
+    from ganaudit.report import outputs
+
+    if not drawn:
+        outputs.write_own = lambda report, folder: None
+        os.fsync = lambda handle: None
 
     main()
 
@@ -284,8 +316,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Co
     folder = tmp_path_factory.mktemp("streams")
     begun: list[Command] = []
 
-    def begin(*arguments: str | Path, fsize: int | None = None, out: Path | None = None) -> Command:
-        begun.append(Command(folder, tuple(map(str, arguments)), fsize, out))
+    def begin(*arguments: str | Path, **how: Any) -> Command:
+        begun.append(Command(folder, tuple(map(str, arguments)), **how))
         return begun[-1]
 
     yield begin
@@ -300,8 +332,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Co
 def ganaudit(start: Callable[..., Command]) -> Callable[..., Ended]:
     """`ganaudit("diagnose", ...)` runs a command to its end."""
 
-    def run(*arguments: str | Path, **limits: Any) -> Ended:
-        return start(*arguments, **limits).wait()
+    def run(*arguments: str | Path, **how: Any) -> Ended:
+        return start(*arguments, **how).wait()
 
     return run
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ONNX_OPTIONS, Command, Ended, read_report, save_onnx, without_timings
+from PIL import Image
+
+from ganaudit.report.words import headline
 
 Run = Callable[..., Ended]
 DEMO = ("diagnose", "--generator", "demo", "--anchors", "32", "--samples", "64", "--device", "cpu")
@@ -93,6 +96,15 @@ def user(factory: str, *more: str) -> tuple[str, ...]:
         ((*DEMO, "--format", "xml"), 2, "--format must be one of rich, json, got 'xml'"),
         ((*DEMO, "--backend", "scann"), 2, "--backend must be one of auto, torch, faiss"),
         ((*DEMO, "--device", "tpu"), 2, "--device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ((*DEMO, "--output", "page.html"), 2, "--output wants FORMAT:PATH, FORMAT one of html, md"),
+        ((*DEMO, "--output", "pdf:page"), 2, "csv, parquet, svg, png; got 'pdf:page'"),
+        ((*DEMO, "--keep", "all"), 2, "--keep must be one of auto, thumbnails, none, got 'all'"),
+        ((*DEMO, "--reference", ""), 2, "--reference wants a folder of images, got an empty name"),
+        ((*DEMO, "--reference", "absent"), 2, "--reference absent: no such file"),
+        ((*DEMO, "--reference", "demo"), 2, "--reference demo is a generator; name a folder"),
+        ((*DEMO, "--reference", "absent", "--dry-run"), 2, "--reference absent: no such file"),
+        (("report", "absent"), 2, "absent holds no report.json: it is no finished run"),
+        (("report", "absent", "--output", "page.html"), 2, "--output wants FORMAT:PATH"),
         ((*DEMO, "--set", "psi=1"), 2, "the generator 'demo' has no option 'psi'"),
         ((*DEMO, "--set", "psi"), 2, "--set wants KEY=VALUE, got 'psi'"),
         ((*DEMO, "--set", "descriptor.size=1"), 2, "the descriptor 'digits' has no option 'size'"),
@@ -195,6 +207,19 @@ def test_a_full_disk_keeps_what_is_there_and_says_how_to_go_on(ganaudit: Run) ->
     assert read_report(Path("my run")) == reference(ganaudit, arguments)
 
 
+def test_a_disk_that_is_full_at_the_end_keeps_the_report(ganaudit: Run) -> None:
+    # Rows, pictures and report.json fit into 60,000 bytes each; the page does not.
+    full = ganaudit(*DEMO, "--out", "run", fsize=60_000, drawn=True)
+    assert (full.code, full.out) == (6, "")
+    assert "run/report.html cannot be written: " in full.complaint
+    before = read_report(Path("run"))
+    assert ganaudit("report", "run", "--output", "html:page.html").code == 0
+    assert ganaudit(*full.resuming, "-q", drawn=True).code == 0
+    assert read_report(Path("run")) == before
+    timed = Path("run/report.html").read_text("utf-8"), Path("page.html").read_text("utf-8")
+    assert len(timed[0]) == pytest.approx(len(timed[1]), rel=0.01)  # but for its timings
+
+
 def test_a_result_that_cannot_be_printed_is_not_lost(ganaudit: Run) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -254,9 +279,10 @@ def test_json_alone_is_on_stdout_and_progress_on_stderr(ganaudit: Run) -> None:
 
 
 def test_the_summary_names_the_worst_mode_the_folder_and_no_verdict(ganaudit: Run) -> None:
-    ended = ganaudit(*DEMO, "--out", "run")
-    figures = read_report(Path("run"))["figures"]
-    assert f"{figures['worst_mode']['rate']:.2%} of 64 samples lie within" in ended.out
+    ended = ganaudit(*DEMO, "--out", "run", drawn=True)
+    assert ended.out.splitlines()[-2] == "run/report.html"
+    said = " ".join(ended.out.split())
+    assert headline(read_report(Path("run"))) in said
     assert ended.out.splitlines()[-1] == "run/report.json"
     for word in ("healthy", "no collapse", "pass", "fail"):
         assert word not in ended.out.lower()
@@ -265,7 +291,35 @@ def test_the_summary_names_the_worst_mode_the_folder_and_no_verdict(ganaudit: Ru
 def test_quiet_is_silent_on_stderr_and_says_the_result(ganaudit: Run) -> None:
     ended = ganaudit(*DEMO, "-q", "--format", "json")
     assert (ended.code, ended.err) == (0, "")
-    assert json.loads(ended.out)["schema_version"] == 1
+    assert json.loads(ended.out)["schema_version"] == 2
+
+
+def test_a_finished_run_is_reported_again(ganaudit: Run) -> None:
+    wanted = ("--output", "html:page.html", "--output", "csv:rows.csv")
+    run = ganaudit(*DEMO, "--out", "run", "-q", *wanted)
+    assert run.code == 0
+    before = [Path(name).read_bytes() for name in ("page.html", "rows.csv")]
+    assert len(before[1].splitlines()) == 33
+    again = ganaudit("report", "run", *wanted)
+    assert (again.code, again.out, again.err) == (0, "", "")
+    assert [Path(name).read_bytes() for name in ("page.html", "rows.csv")] == before
+    shown = ganaudit("report", "run")
+    assert (shown.code, shown.out, shown.err) == (0, run.out, "")
+    whole = ganaudit("report", "run", "--format", "json")
+    assert whole.out.encode() == Path("run/report.json").read_bytes()
+
+
+def test_a_reference_is_compared_and_named(ganaudit: Run) -> None:
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(70):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(f"photos/{i}.png")
+    ended = ganaudit(*DEMO, "--reference", "photos", "--out", "run")
+    assert ended.code == 0, ended.err
+    assert "reference: 70 of 70" in ended.err
+    section = read_report(Path("run"))["reference"]
+    assert (section["images"], section["anchors"] + section["samples"]) == (70, 70)
+    assert all(text in " ".join(ended.out.split()) for text in section["sentences"])
 
 
 def test_what_user_code_prints_does_not_mix_with_the_result(ganaudit: Run) -> None:
@@ -338,11 +392,12 @@ def test_help_is_there_without_the_heavy_imports() -> None:
     asking = (
         "import sys\n"
         "from ganaudit.cli import main\n"
-        "for verb in ([], ['diagnose'], ['plugins'], ['doctor']):\n"
+        "for verb in ([], ['diagnose'], ['report'], ['plugins'], ['doctor']):\n"
         "    sys.argv = ['ganaudit', *verb, '--help']\n"
         "    try: main()\n"
         "    except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'faiss', 'onnxruntime'}\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'faiss', 'onnxruntime', 'matplotlib', "
+        "'jinja2'}\n"
         "print('heavy:', sorted(heavy & sys.modules.keys()))\n"
     )
     done = subprocess.run(
@@ -350,7 +405,18 @@ def test_help_is_there_without_the_heavy_imports() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "heavy: []"
-    for word in ("diagnose", "--generator", "--theta", "fraction of pi", "--resume", "--dry-run"):
+    for word in (
+        "diagnose",
+        "--generator",
+        "--theta",
+        "fraction of pi",
+        "--resume",
+        "--dry-run",
+        "report",
+        "--reference",
+        "--output",
+        "FORMAT:PATH",
+    ):
         assert word in done.stdout
 
 
@@ -360,5 +426,5 @@ def test_the_installed_command_audits_the_demo(tmp_path: Path) -> None:
         pytest.skip(f"no command is installed at {command}")
     done = subprocess.run([command, *DEMO], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "64 samples lie within" in done.stdout
+    assert headline(read_report(tmp_path / "audit")) in " ".join(done.stdout.split())
     assert read_report(tmp_path / "audit")["counts"]["samples"]["ok"] == 64

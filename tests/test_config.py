@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ganaudit.config import DiagnoseConfig, check_seed, resolve, split_options
+from ganaudit.config import (
+    DiagnoseConfig,
+    check_seed,
+    resolve,
+    split_options,
+    split_outputs,
+)
 from ganaudit.errors import ConfigError
 
 FIELDS = [field.name for field in dataclasses.fields(DiagnoseConfig) if field.name != "origins"]
@@ -82,6 +88,9 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "workers": ("2", 2),
         "out": ("runs/one", Path("runs/one")),
         "resume": ("TRUE", True),
+        "reference": ("real faces", "real faces"),
+        "output": ("html:a.html csv:b", ("html:a.html", "csv:b")),
+        "keep": ("none", "none"),
         "set": ("a=1 descriptor.b=2", ("a=1", "descriptor.b=2")),
         "backend": ("faiss", "faiss"),
         "timeout_s": ("1.5", 1.5),
@@ -103,7 +112,8 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         tmp_path,
         "generator = 'demo'\ndescriptor = 'digits'\nanchors = 11\nsamples = 12\ntheta = 1\n"
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
-        "resume = true\nset = ['a=1 2', 'descriptor.b=2']\nbackend = 'torch'\ntimeout-s = 2\n"
+        "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
+        "set = ['a=1 2', 'descriptor.b=2']\nbackend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false",
     )
     found = resolve({})
@@ -121,6 +131,9 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         workers=2,
         out=Path("runs"),
         resume=True,
+        reference="real",
+        output=("md:a b.md",),
+        keep="thumbnails",
         set=("a=1 2", "descriptor.b=2"),
         backend="torch",
         timeout_s=2.0,
@@ -188,8 +201,11 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         ("out = 3", r"\[tool.ganaudit\] out must be of type Path, got 3"),
         ("resume = 'maybe'", r"\[tool.ganaudit\] resume must be true or false, got 'maybe'"),
         ("dry-run = 2", r"\[tool.ganaudit\] dry-run must be true or false, got 2"),
-        ("set = [1]", r"\[tool.ganaudit\] set must be a list of KEY=VALUE, got \[1\]"),
-        ("set = 3", r"\[tool.ganaudit\] set must be a list of KEY=VALUE, got 3"),
+        ("set = [1]", r"\[tool.ganaudit\] set must be a list of texts, got \[1\]"),
+        ("output = 3", r"\[tool.ganaudit\] output must be a list of texts, got 3"),
+        ("output = ['page.html']", "--output wants FORMAT:PATH.*got 'page.html'"),
+        ("reference = ''", "--reference wants a folder of images, got an empty name"),
+        ("keep = 'images'", "--keep must be one of auto, thumbnails, none, got 'images'"),
         ("backend = 'cuda'", "--backend must be one of auto, torch, faiss, got 'cuda'"),
         ("format = ['json']", r"--format must be one of rich, json, got \['json'\]"),
     ],
@@ -243,6 +259,16 @@ def test_a_variable_of_the_wrong_type_is_refused_by_its_name(
         ({"backend": "cuda"}, "--backend must be one of auto, torch, faiss, got 'cuda'"),
         ({"format": "xml"}, "--format must be one of rich, json, got 'xml'"),
         ({"set": ("psi",)}, "--set wants KEY=VALUE, got 'psi'"),
+        ({"output": ("pdf:x",)}, "--output wants FORMAT:PATH.*got 'pdf:x'"),
+        ({"reference": ""}, "--reference wants a folder of images, got an empty name"),
+        (
+            {"generator": "images:\udcff"},
+            r"--generator must be UTF-8, got 'images:\\udcff'; rename",
+        ),
+        ({"descriptor": "\ud800"}, "--descriptor must be UTF-8"),
+        ({"reference": "a\udc80"}, "--reference must be UTF-8"),
+        ({"set": ("a=b", "c=\udcff")}, r"--set must be UTF-8, got 'c=\\udcff'"),
+        ({"keep": "all"}, "--keep must be one of auto, thumbnails, none, got 'all'"),
     ],
 )
 def test_a_request_that_is_malformed_is_refused(wrong: dict[str, object], message: str) -> None:
@@ -301,3 +327,29 @@ def test_an_option_given_twice_is_refused() -> None:
         split_options(("psi=1", "a=2", "psi=1"))
     with pytest.raises(ConfigError, match="--set descriptor.size is given twice"):
         split_options(("descriptor.size=1", "size=3", "descriptor.size=2"))
+
+
+# Outputs
+
+
+def test_an_output_is_a_format_and_a_path() -> None:
+    found = split_outputs(("html:a/b.html", "md:C:/x: y.md", "svg:.", "csv:~", "json: a"))
+    assert found == [
+        ("html", Path("a/b.html")),
+        ("md", Path("C:/x: y.md")),
+        ("svg", Path()),
+        ("csv", Path("~")),
+        ("json", Path(" a")),
+    ]
+    assert split_outputs(()) == []
+    # A format may be written twice.
+    assert len(split_outputs(("html:a", "html:b"))) == 2
+
+
+@pytest.mark.parametrize(
+    "pair", ["html", "html:", ":a", "a.html", "pdf:a", "HTML:a", " html:a", ""]
+)
+def test_an_output_without_a_known_format_or_a_path_is_refused(pair: str) -> None:
+    formats = "html, md, json, csv, parquet, svg, png"
+    with pytest.raises(ConfigError, match=f"FORMAT:PATH, FORMAT one of {formats}; got '{pair}'"):
+        split_outputs(("md:ok", pair))

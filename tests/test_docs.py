@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.main
 
 from ganaudit.cli import app
-from ganaudit.config import DiagnoseConfig
+from ganaudit.config import DiagnoseConfig, OutputFormat
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,7 +40,7 @@ def test_every_option_in_the_table_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["anchors", "samples", "seed", "timeout_s", "device", "backend", "format"]
+    "name", ["anchors", "samples", "seed", "timeout_s", "device", "backend", "keep", "format"]
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str) -> None:
     value = getattr(DiagnoseConfig(generator="demo"), name)
@@ -50,6 +51,12 @@ def test_defaults_in_table_and_help_are_the_defaults(name: str) -> None:
     parameters = typer.main.get_command(app).commands["diagnose"].params
     help_text = next(p.help for p in parameters if option in p.opts)
     assert help_text.endswith(f"[{default}].")
+
+
+def test_every_format_of_a_report_is_named() -> None:
+    (row,) = (row for row in OPTIONS.splitlines() if row.startswith("| `--output"))
+    for text in (row, README):
+        assert set(get_args(OutputFormat)) <= set(re.findall(r"\w+", text))
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

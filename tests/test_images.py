@@ -1,3 +1,4 @@
+import io
 import math
 from pathlib import Path
 
@@ -8,7 +9,15 @@ from PIL import Image
 
 from ganaudit import images
 from ganaudit.errors import SourceError
-from ganaudit.images import check_images, content_hashes, read_image, single_colour, to_rgb
+from ganaudit.images import (
+    check_images,
+    content_hashes,
+    encode_picture,
+    picture_suffix,
+    read_image,
+    single_colour,
+    to_rgb,
+)
 
 
 def random_bytes(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -211,6 +220,71 @@ def test_the_same_bytes_in_another_size_are_another_image() -> None:
 
 def test_no_images_have_no_hashes() -> None:
     assert content_hashes(random_bytes(0, 3, 2, 2)).shape == (0, 16)
+
+
+# Pictures of a report
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """[H, W, 3] of an RGB file."""
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.mode == "RGB"
+        return np.array(picture)
+
+
+def smooth(height: int, width: int) -> torch.Tensor:
+    """uint8 [3, height, width], which grows in red to the right and in green downwards."""
+    across = torch.linspace(0, 255, width).expand(height, width)
+    down = torch.linspace(0, 255, height)[:, None].expand(height, width)
+    return torch.stack([across, down, torch.full((height, width), 90.0)]).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (16, 16), (64, 64), (7, 64), (64, 3), (1, 50)])
+def test_a_small_picture_is_exact(size: tuple[int, int]) -> None:
+    image = random_bytes(3, *size)
+    data = encode_picture(image)
+    assert picture_suffix(data) == ".png" and data.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(decoded(data), image.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((65, 65), (65, 65)),
+        ((128, 128), (128, 128)),
+        ((64, 65), (64, 65)),
+        ((129, 129), (128, 128)),
+        ((1024, 1024), (128, 128)),
+        ((512, 256), (128, 64)),
+        ((100, 400), (32, 128)),
+        ((3000, 2), (128, 1)),
+        ((1, 2000), (1, 128)),
+    ],
+)
+def test_a_large_picture_is_scaled_to_128_pixels_and_keeps_its_shape(
+    size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    image = smooth(*size)
+    data = encode_picture(image)
+    assert picture_suffix(data) == ".jpg" and data.startswith(b"\xff\xd8\xff")
+    found = decoded(data).astype(int)
+    assert found.shape == (*shown, 3)
+    assert len(data) < 2**16
+    if min(shown) > 8:  # it shows what it showed: corners and middle, within JPEG's error
+        rows, columns = (np.array([0, side // 2, side - 1]) for side in shown)
+        high, wide = (np.linspace(0, 255, side) for side in shown)
+        assert np.abs(found[rows][:, columns, 0] - wide[columns]).max() < 16
+        assert np.abs(found[rows][:, columns, 1] - high[rows, None]).max() < 16
+
+
+@pytest.mark.parametrize("size", [(30, 40), (300, 200)])
+def test_the_same_picture_gives_the_same_bytes_and_another_does_not(size: tuple[int, int]) -> None:
+    image = random_bytes(3, *size)
+    before = image.clone()
+    turned = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # other strides
+    assert encode_picture(image) == encode_picture(image.clone()) == encode_picture(turned)
+    assert torch.equal(image, before)
+    assert encode_picture(255 - image) != encode_picture(image)
 
 
 # Files

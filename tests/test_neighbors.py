@@ -1,5 +1,7 @@
 import sys
+from collections.abc import Iterator
 
+import literal
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,16 @@ from numpy.typing import NDArray
 from ganaudit import neighbors
 from ganaudit.config import Backend
 from ganaudit.errors import PluginError
-from ganaudit.neighbors import NearestTallier, RangeTallier, nearest, open_tallier
-from ganaudit.tally import Tallier, Tally
+from ganaudit.generators import Status
+from ganaudit.neighbors import (
+    NearestTallier,
+    RangeTallier,
+    nearest,
+    nearest_samples,
+    open_tallier,
+)
+from ganaudit.store import Rows
+from ganaudit.tally import Tallier, Tally, angular_distance
 
 needs_faiss = pytest.mark.skipif(neighbors.faiss_or_none() is None, reason="faiss is absent")
 
@@ -203,6 +213,127 @@ def test_more_neighbours_than_faiss_gives_on_a_gpu_are_refused(library: str) -> 
     rows = torch.eye(1).expand(3000, 1)
     with pytest.raises(ValueError, match=r"k must be in \[1, 2048\], got 2049"):
         nearest(rows, rows, 2049)
+
+
+# Nearest stored samples
+
+
+def stored(
+    samples: NDArray[np.float32], valid: NDArray[np.bool_] | None = None, *, step: int = 512
+) -> Iterator[Rows]:
+    """Pieces in one buffer that is used again; what is not valid is NaN."""
+    valid = np.ones(len(samples), dtype=np.bool_) if valid is None else valid
+    buffer = np.empty((step, samples.shape[1]), dtype=np.float32)
+    for start in range(0, len(samples), step):
+        part = slice(start, start + step)
+        rows = buffer[: len(samples[part])]
+        rows[:] = np.where(valid[part, None], samples[part], np.float32(np.nan))
+        status = np.where(valid[part], Status.OK, Status.FAILED).astype(np.uint8)
+        yield Rows(start, rows, status, np.zeros((len(rows), 16), dtype=np.uint8))
+
+
+def nearly_the_same(count: int, seed: int) -> NDArray[np.float32]:
+    """One face, and noise that a float32 cosine does not see; and copies of all that."""
+    rng = np.random.default_rng(seed)
+    face = np.random.default_rng(99).standard_normal(32)
+    rows = face + 1e-5 * rng.standard_normal((count, 32))
+    rows[rng.random(count) < 0.3] = rows[0]
+    return unit(rows)
+
+
+def assert_nearest(
+    queries: NDArray[np.float32],
+    samples: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    k: int,
+    *,
+    step: int,
+) -> None:
+    slots, distances = nearest_samples(
+        queries, stored(samples, valid, step=step), k=k, device="cpu"
+    )
+    assert slots.dtype == np.int64 and distances.dtype == np.float64
+    assert slots.shape == distances.shape == (len(queries), min(k, valid.sum()))
+    for query, found, apart in zip(queries, slots.tolist(), distances.tolist(), strict=True):
+        wanted = literal.nearest_slots(query, samples, valid, k)
+        assert found == [slot for slot, _ in wanted]
+        assert apart == pytest.approx([d for _, d in wanted], rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("step", [1, 97, 512, 2048])
+@pytest.mark.parametrize("make", [healthy, collapsed, nearly_the_same])
+def test_nearest_samples_are_those_of_a_search_one_by_one(make, step: int) -> None:
+    queries, samples = make(7, 26), make(600, 27)
+    valid = np.random.default_rng(28).random(600) < 0.7
+    assert_nearest(queries, samples, valid, 40, step=step)
+
+
+@pytest.mark.parametrize("k", [1, 420, 500, 3000])
+def test_more_samples_than_there_are_means_all_of_them(k: int) -> None:
+    queries, samples = healthy(3, 29), healthy(500, 30)
+    valid = np.arange(500) >= 80
+    assert_nearest(queries, samples, valid, k, step=128)
+
+
+def test_more_than_faiss_gives_on_a_gpu_are_given() -> None:
+    samples = healthy(2500, 31, width=3)
+    slots, distances = nearest_samples(
+        samples[:1], stored(samples, step=4096), k=2400, device="cpu"
+    )
+    assert slots.shape == (1, 2400) > (1, neighbors.MAX_NEIGHBORS)
+    assert slots[0, 0] == 0 and distances[0, 0] == 0
+    assert np.all(np.diff(distances[0]) >= 0)
+
+
+@pytest.mark.parametrize("step", [64, 512, 4096])
+def test_of_copies_the_lowest_slots_are_taken(step: int) -> None:
+    samples = healthy(1500, 32)
+    copies = np.flatnonzero(np.random.default_rng(33).random(1500) < 0.5)
+    samples[copies] = samples[copies[0]]
+    slots, distances = nearest_samples(
+        samples[copies[:1]], stored(samples, step=step), k=80, device="cpu"
+    )
+    assert slots[0].tolist() == copies[:80].tolist()
+    assert not distances.any()
+
+
+def test_rows_that_are_not_quite_unit_are_ordered_by_their_angle() -> None:
+    samples = nearly_the_same(400, 34)
+    samples *= np.random.default_rng(35).uniform(0.9995, 1.0005, (400, 1)).astype(np.float32)
+    assert_nearest(samples[:5], samples, np.ones(400, dtype=np.bool_), 30, step=100)
+
+
+def test_a_piece_and_a_run_without_valid_samples_give_none() -> None:
+    queries, samples = healthy(4, 36), healthy(300, 37)
+    assert_nearest(queries, samples, np.arange(300) >= 200, 20, step=100)
+    nothing = nearest_samples(
+        queries, stored(samples, np.zeros(300, dtype=np.bool_)), k=20, device="cpu"
+    )
+    assert [found.shape for found in nothing] == [(4, 0), (4, 0)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_finds_the_same_samples() -> None:
+    queries, samples = nearly_the_same(20, 40), nearly_the_same(1500, 41)
+    found, wanted = (
+        nearest_samples(queries, stored(samples), k=80, device=device) for device in ("cuda", "cpu")
+    )
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_a_distance_is_the_angle_of_two_rows() -> None:
+    one, other = collapsed(11, 38), nearly_the_same(5, 39)
+    found = angular_distance(one[:, None], other)
+    assert found.shape == (11, 5) and found.dtype == np.float64
+    for i, j in np.ndindex(11, 5):
+        assert found[i, j] == pytest.approx(literal.distance(one[i], other[j]), rel=1e-12)
+    assert not angular_distance(one, one).any()
+    assert angular_distance(one, -one).tolist() == [1] * 11
+    # Where float32 has no bits left: a turn by 1e-6 in a plane.
+    turned = np.float32([[1, 0], [1, 1e-6]])
+    assert angular_distance(turned[0], turned[1]) == pytest.approx(1e-6 / np.pi, rel=1e-6)
 
 
 # Backends

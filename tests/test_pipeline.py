@@ -15,10 +15,12 @@ from ganaudit.errors import ConfigError, GanauditError, SourceError
 from ganaudit.generators import Failure
 from ganaudit.pipeline import Audit, diagnose, free_folder, plan
 from ganaudit.report import canonical
-from ganaudit.slots import Draws, Stream
+from ganaudit.slots import Draws, Stream, draw
 from ganaudit.store import Store
 
 Make = Callable[..., DiagnoseConfig]
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def audit(config: DiagnoseConfig, source: object = None, descriptor: object = None) -> Audit:
@@ -42,14 +44,22 @@ def test_figures_are_those_of_the_literal_formulas(config: Make) -> None:
     mean = sums["similarity"].sum(axis=1) / 90
     counts = sums["within"].sum(axis=1)
     scores = [literal.mccs(x) for x in mean]
-    assert found["mean_similarity"] == pytest.approx(mean.mean(), rel=1e-5)
-    assert found["mccs"]["mu"] == pytest.approx(np.mean(scores), rel=1e-5)
-    assert found["mccs"]["sigma"] == pytest.approx(np.std(scores, ddof=1), rel=1e-5)
+    assert found["mean_similarity"]["estimate"] == pytest.approx(mean.mean(), rel=1e-5)
+    assert found["mccs"]["mu"]["estimate"] == pytest.approx(np.mean(scores), rel=1e-5)
+    assert found["mccs"]["sigma"]["estimate"] == pytest.approx(np.std(scores, ddof=1), rel=1e-5)
     assert found["mccs"]["largest"] == pytest.approx(max(scores), rel=1e-5)
     assert found["worst_mode"]["count"] == counts.max() > 0
-    assert found["worst_mode"]["rate"] == counts.max() / 90
+    assert found["worst_mode"]["rate"]["estimate"] == counts.max() / 90
     assert counts[found["worst_mode"]["anchor"]] == counts.max()
     assert found["median_rate"] == np.median(counts) / 90
+    assert found["effective_modes"]["estimate"] == pytest.approx(1 / (counts.mean() / 90))
+    copies = 1 / (sums["within_half"].mean() / 90) if sums["within_half"].any() else None
+    assert found["birthday_support"]["estimate"] == (copies and pytest.approx(copies))
+    kernel = literal.log_vendi(samples)
+    vendi = [found["vendi"][f"order_{order}"]["estimate"] for order in (1, 2, "inf")]
+    assert vendi == pytest.approx(np.exp(kernel), rel=1e-5)
+    assert found["effective_modes"]["radius"] == found["near_copies"]["radius"] == 0.35
+    assert found["birthday_support"]["radius"] == 0.175
 
 
 def test_identical_images_with_content_are_scored_and_warned_about(config: Make) -> None:
@@ -60,12 +70,16 @@ def test_identical_images_with_content_are_scored_and_warned_about(config: Make)
 
     report = audit(config(), Stuck()).report
     figures = report["figures"]
-    assert figures["mean_similarity"] == pytest.approx(1, abs=1e-5)  # the tally's tolerance
-    assert figures["mccs"]["mu"] == pytest.approx(1, abs=1e-5)
-    assert figures["worst_mode"]["rate"] == figures["median_rate"] == 1
+    # The tally's tolerance.
+    assert figures["mean_similarity"]["estimate"] == pytest.approx(1, abs=1e-5)
+    assert figures["mccs"]["mu"]["estimate"] == pytest.approx(1, abs=1e-5)
+    assert figures["worst_mode"]["rate"]["estimate"] == figures["median_rate"] == 1
     assert report["counts"]["samples"] == {"ok": 256, "no_face": 0, "failed": 0, "refused": 0}
-    (warning,) = report["warnings"]
-    assert warning.startswith("255 of 256 samples repeat an earlier one to the last byte")
+    seen = report["screen"]
+    assert (seen["images"], seen["distinct"], seen["repeated"]) == (320, 1, 319)
+    (finding,) = seen["findings"]
+    assert finding.startswith("every image is the same to the last byte")
+    assert report["warnings"] == []
 
 
 def test_slots_without_an_image_are_counted_named_and_not_scored(config: Make) -> None:
@@ -76,6 +90,9 @@ def test_slots_without_an_image_are_counted_named_and_not_scored(config: Make) -
     assert report["counts"]["samples"] == {"ok": 253, "no_face": 0, "failed": 3, "refused": 0}
     assert report["figures"]["samples"] == 253
     assert said == ["3 of the samples have no image: IndexError: list index out of range"]
+    (failure,) = report["screen"]["failures"]
+    assert failure == {"reason": "IndexError: list index out of range", "slots": 3}
+    assert report["screen"]["images"] == 317
 
 
 def test_images_without_a_face_are_counted_and_not_scored(config: Make) -> None:
@@ -92,6 +109,8 @@ def test_images_without_a_face_are_counted_and_not_scored(config: Make) -> None:
     for name, count, total in zip(("anchors", "samples"), faces, (64, 256), strict=True):
         assert report["counts"][name]["ok"] == report["figures"][name] == count
         assert report["counts"][name]["no_face"] == total - count
+    (failure,) = report["screen"]["failures"]
+    assert failure["slots"] == 320 - sum(faces)
 
 
 def test_zero_scored_samples_never_pass(config: Make) -> None:
@@ -134,26 +153,25 @@ def test_a_conditional_generator_is_audited_over_all_its_labels(config: Make) ->
 
         num_labels = 4
 
-        def __init__(self) -> None:
-            self.labels: dict[bytes, int] = {}
+        seen: set[int] = set()
 
         def render(self, draws: Draws) -> Tensor:
-            self.labels |= {
-                latent.numpy().tobytes(): int(label)
-                for latent, label in zip(draws.latents, draws.labels, strict=True)
-            }
+            self.seen |= set(draws.labels.tolist())
             images = super().render(draws)
             images[draws.labels == 0] = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
             return images
 
     source = OneAPicture()
     report = audit(config(), source).report
-    repeats = int(report["warnings"][0].split()[0])
-    worst = report["figures"]["worst_mode"]
-    assert worst["count"] >= repeats + 1
-    # 256 labels of 4: within five standard deviations, sqrt(256 * 3) / 4 = 6.9, of 64.
-    assert abs(repeats + 1 - 64) < 35
-    assert set(source.labels.values()) == {0, 1, 2, 3}
+    repeated = sum(
+        int((draw(np.arange(count), seed=0, stream=stream, num_labels=4).labels == 0).sum())
+        for stream, count in zip(Stream, (64, 256), strict=True)
+    )
+    # 320 labels of 4: within five standard deviations, sqrt(320 * 3) / 4 = 7.7, of 80.
+    assert abs(repeated - 80) < 39
+    assert report["screen"]["most_copies"] == report["screen"]["repeated"] + 1 == repeated
+    assert report["figures"]["worst_mode"]["count"] > repeated / 2
+    assert source.seen == {0, 1, 2, 3}
 
 
 # -- the document -----------------------------------------------------------------------------
@@ -169,13 +187,16 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "descriptor",
         "scale",
         "counts",
+        "screen",
         "figures",
+        "reference",
+        "gallery",
         "warnings",
         "assumptions",
         "environment",
         "timings",
     }
-    assert done.report["schema_version"] == 1
+    assert done.report["schema_version"] == 2
     assert done.report["request"] == {
         "generator": "toy",
         "descriptor": None,
@@ -183,7 +204,9 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "samples": 256,
         "seed": 0,
         "set": [],
+        "reference": None,
     }
+    assert done.report["reference"] is None
     assert done.report["scale"] == {
         "theta": 0.4,
         "radius": 0.3,
@@ -206,8 +229,9 @@ def test_a_report_without_neighbours_is_strict_json_too(config: Make) -> None:
 
     done = audit(config(anchors=1, samples=20, batch=4), descriptor=Corners())
     figures = read_report(done.folder)["figures"]
-    assert figures["mean_similarity"] == figures["mccs"]["mu"] == 0
+    assert figures["mean_similarity"]["estimate"] == figures["mccs"]["mu"]["estimate"] == 0
     assert figures["mccs"]["sigma"] is None  # of one anchor
+    assert figures["effective_modes"]["estimate"] is None
     assert figures["worst_mode"]["times_median_rate"] is None
 
 
@@ -224,9 +248,10 @@ def test_batch_size_does_not_matter_within_rounding(config: Make) -> None:
             report["figures"]["worst_mode"]["count"]
             == (reports[0]["figures"]["worst_mode"]["count"])
         )
-        for name in ("mean_similarity", "median_rate"):
-            # One grey level more or less in a pixel turns a row by 1e-3 at most.
-            assert report["figures"][name] == pytest.approx(reports[0]["figures"][name], rel=1e-3)
+        one, other = report["figures"], reports[0]["figures"]
+        # One grey level more or less in a pixel turns a row by 1e-3 at most.
+        assert one["mean_similarity"] == pytest.approx(other["mean_similarity"], rel=1e-3)
+        assert one["median_rate"] == pytest.approx(other["median_rate"], rel=1e-3)
 
 
 def test_two_processes_give_the_report_of_one(config: Make) -> None:
@@ -234,6 +259,11 @@ def test_two_processes_give_the_report_of_one(config: Make) -> None:
     one = diagnose(asked).report
     two = diagnose(replace(asked, workers=2, out=Path("two"))).report
     assert without_timings(one) == without_timings(two)
+    files = {sample["file"] for sample in one["gallery"]["worst"]["neighbors"]}
+    assert len(files) == 80
+    for name in files:
+        pictures = [(folder / "gallery" / name).read_bytes() for folder in (asked.out, Path("two"))]
+        assert pictures[0] == pictures[1]
 
 
 def test_workers_that_die_end_the_run(config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,10 +305,17 @@ def test_a_run_is_scored_again_without_making_it_again(config: Make) -> None:
             drawn.extend(draws.index.tolist())
             return super().render(draws)
 
-    audit(config(), Watched())
+    before = audit(config(), Watched()).report
+    pictures = {path.name for path in (config().out / "gallery").iterdir()}
+    drawn.clear()
+    same = audit(config(resume=True), Watched()).report
+    assert set(drawn) == set(range(8))  # the look at the first images, nothing else
+    assert without_timings(same) == without_timings(before)
     drawn.clear()
     again = audit(config(theta=0.2, radius=0.5, resume=True), Watched()).report
-    assert set(drawn) == set(range(8))  # the look at the first images, nothing else
+    # And pictures that were not shown before.
+    more = {path.name for path in (config().out / "gallery").iterdir()} - pictures
+    assert set(drawn) == set(range(8)) | {int(name[8:18]) for name in more}
     fresh = audit(config(theta=0.2, radius=0.5, out=Path("fresh")), Watched()).report
     assert without_timings(again) == without_timings(fresh)
 
@@ -288,7 +325,9 @@ def test_backends_agree(config: Make) -> None:
     reports = [audit(config(backend=b, out=Path(b))).report["figures"] for b in ("torch", "faiss")]
     assert reports[0]["worst_mode"]["count"] == reports[1]["worst_mode"]["count"]
     assert reports[0]["median_rate"] == reports[1]["median_rate"]
-    assert reports[0]["mean_similarity"] == pytest.approx(reports[1]["mean_similarity"], rel=1e-5)
+    one, other = (found["mean_similarity"] for found in reports)
+    assert one == pytest.approx(other, rel=1e-5)
+    assert reports[0]["near_copies"] == reports[1]["near_copies"]
 
 
 # -- whose run it is --------------------------------------------------------------------------
@@ -413,8 +452,10 @@ def test_every_row_of_a_file_is_an_anchor_or_a_sample(config: Make) -> None:
         stored(asked.out, s, stop).argmax(axis=1) for s, stop in zip(Stream, (64, 256), strict=True)
     )
     assert sorted([*anchors, *samples]) == list(range(320))
-    assert report["figures"]["mean_similarity"] == 0
+    assert report["figures"]["mean_similarity"]["estimate"] == 0
     assert report["descriptor"] is None
+    assert report["gallery"] is None
+    assert report["screen"]["images"] == report["screen"]["distinct"] == 320
     assert len(report["assumptions"]) == 1
 
 

@@ -8,6 +8,7 @@ import typer
 from ganaudit.cli.diagnose import diagnose
 from ganaudit.cli.doctor import doctor
 from ganaudit.cli.plugins import plugins
+from ganaudit.cli.report import report
 from ganaudit.errors import GanauditError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(diagnose)
+app.command()(report)
 app.command()(plugins)
 app.command()(doctor)
 

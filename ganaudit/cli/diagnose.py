@@ -37,6 +37,20 @@ def diagnose(
     resume: Annotated[
         bool | None, typer.Option("--resume", help="Continue or extend the run in --out.")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Folder of real images: a baseline for the same figures.")
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT:PATH",
+            help="html, md, json, csv, parquet, svg or png, beside --out; may be repeated.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="auto, thumbnails or none: pictures stored with every row [auto]."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,6 +91,9 @@ def diagnose(
         "workers": workers,
         "out": out,
         "resume": resume,
+        "reference": reference,
+        "output": tuple(output or ()),
+        "keep": keep,
         "set": tuple(set_ or ()),
         "backend": backend,
         "timeout_s": timeout_s,

@@ -1,6 +1,6 @@
 """A report as a person reads it in a terminal, from the canonical JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,59 +8,93 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ganaudit.report import captions, words
+
 
 def show(report: Mapping[str, Any], *, folder: Path) -> None:
-    """Print the summary of a report on stdout."""
-    console = Console(highlight=False)
-    figures = report["figures"]
-    console.print()
-    console.print(Text(headline(report), style="bold"))
-    console.print()
+    """Print the summary of a report on stdout; it is put together before any of it is printed."""
+    headline, identity = words.headline(report), words.identity(report)
     table = _grid()
-    mccs, code = figures["mccs"], figures["mccs_reference_code"]
-    worst = figures["worst_mode"]
-    table.add_row("Mean similarity", f"{figures['mean_similarity']:.6g}")
-    table.add_row(f"MCCS at n = {figures['samples']:,}", _spread(mccs["mu"], mccs["sigma"]))
-    table.add_row("Largest MCCS of an anchor", f"{mccs['largest']:.4f}")
-    table.add_row(
-        "Worst mode",
-        f"anchor {worst['anchor']}: {worst['count']:,} samples, MCCS {worst['mccs']:.4f}, "
-        f"mean similarity {worst['mean_similarity']:.6g}",
-    )
-    table.add_row("Median anchor's rate", f"{figures['median_rate']:.3%}")
-    table.add_row("As in the published tables", _spread(code["mu"], code["sigma"]))
-    for name, counts in report["counts"].items():
-        table.add_row(name.capitalize(), _counted(counts))
-    scale = report["scale"]
-    origins = list(dict.fromkeys(scale[f"{name}_origin"] for name in ("theta", "radius")))
-    shown = f"{scale['theta']:.4g} and {scale['radius']:.4g} of pi; {'; '.join(origins)}"
-    table.add_row("Theta and radius", shown)
-    descriptor = report["descriptor"]
-    table.add_row("Descriptor", "none: embeddings" if descriptor is None else descriptor["name"])
+    for name, shown in _rows(report):
+        table.add_row(Text(_plain(name)), Text(_plain(shown)))
+    reference = report["reference"]
+    sentences = []
+    if reference is not None:
+        said = [captions.baseline(reference), *reference["sentences"]]
+        sentences += [("Reference", text) for text in said]
+    sentences += [("Assumption", text) for text in report["assumptions"]]
+    sentences += [("Screen", text) for text in report["screen"]["findings"]]
+    sentences += [("Warning", text) for text in report["warnings"]]
+    lines = [_plain(f"{kind}: {text}") for kind, text in sentences]
+    console = Console(highlight=False)
+    console.print()
+    console.print(Text(_plain(headline), style="bold"))
+    console.print(Text(_plain(identity), style="dim"))
+    console.print()
     console.print(table)
-    for kind in ("assumptions", "warnings"):
-        for sentence in report[kind]:
-            console.print(f"\n{kind[:-1].capitalize()}: {sentence}", markup=False, soft_wrap=True)
-    console.print(
-        "\nThese are point estimates. The worst mode is the densest of all anchors on the samples "
-        "that chose it, which flatters the collapse.",
-        style="dim",
-    )
-    console.print(f"{folder / 'report.json'}", markup=False, soft_wrap=True)
+    for line in lines:
+        console.print(f"\n{line}", markup=False, soft_wrap=True)
+    console.print()
+    for name in ("report.html", "report.json"):
+        if (folder / name).exists():
+            console.print(f"{folder / name}", markup=False, soft_wrap=True)
 
 
-def headline(report: Mapping[str, Any]) -> str:
-    """The worst mode's rate and its ratio to the median anchor's, in a sentence."""
-    figures = report["figures"]
-    worst, radius = figures["worst_mode"], report["scale"]["radius"]
-    sentence = (
-        f"{worst['rate']:.2%} of {figures['samples']:,} samples lie within {radius:.3g} pi of one "
-        f"anchor"
+def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and figure, for people who come back to a run; the page explains them."""
+    figures, scale = report["figures"], report["scale"]
+    mccs, worst, code = figures["mccs"], figures["worst_mode"], figures["mccs_reference_code"]
+    at = f"at n = {figures['samples']:,}"
+    yield (
+        "Worst mode",
+        (
+            f"anchor {worst['anchor']}: {words.counted(worst['count'], 'sample')}, "
+            f"{words.with_interval(worst['rate'], share=True)}"
+        ),
     )
-    times = worst["times_median_rate"]
-    if times is None:
-        return f"{sentence}; the median of {figures['anchors']:,} anchors has none."
-    return f"{sentence}, {times:,.1f} times as many as of the median of {figures['anchors']:,}."
+    apart = worst["chosen_and_scored_apart"]
+    if apart is not None:
+        yield "  chosen and scored apart", words.with_interval(apart["rate"], share=True)
+        yield "  mean similarity", words.with_interval(apart["mean_similarity"])
+    yield "Median anchor's rate", words.percent(figures["median_rate"])
+    yield "Mean similarity", words.with_interval(figures["mean_similarity"])
+    yield "MCCS of it, pooled", words.with_interval(mccs["pooled"])
+    yield f"Mean MCCS mu {at}", words.with_interval(mccs["mu"])
+    if mccs["sigma"] is not None:
+        yield f"Spread sigma {at}", words.with_interval(mccs["sigma"])
+    yield "Largest MCCS of an anchor", words.number(mccs["largest"])
+    yield "Effective number of modes", words.with_interval(figures["effective_modes"])
+    if figures["vendi"] is not None:
+        yield "Vendi score, order 1", words.with_interval(figures["vendi"]["order_1"])
+    yield (
+        "Near copies",
+        (
+            f"{figures['near_copies']['flagged']:,} of {figures['anchors']:,} anchors, "
+            f"{words.probability(figures['near_copies']['p'])}"
+        ),
+    )
+    yield (
+        "As in the published tables",
+        (f"mu {words.number(code['mu'])}, sigma {words.number(code['sigma'])}"),
+    )
+    if report["reference"] is not None:
+        found = report["reference"]["fidelity"]
+        yield (
+            "Against the reference",
+            (
+                f"Frechet distance {words.number(found['frechet_distance'])}, "
+                f"density {words.number(found['density'])}, "
+                f"coverage {words.percent(found['coverage'])}"
+            ),
+        )
+    for name, counts in report["counts"].items():
+        yield name.capitalize(), _counted(counts)
+    origins = list(dict.fromkeys(scale[f"{name}_origin"] for name in ("theta", "radius")))
+    yield (
+        "Theta and radius",
+        (f"{scale['theta']:.4g} and {scale['radius']:.4g} of pi; {'; '.join(origins)}"),
+    )
+    yield "Descriptor", words.descriptor(report)
 
 
 def show_plan(outlook: Mapping[str, Any]) -> None:
@@ -116,17 +150,16 @@ def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
     console.print(table)
 
 
+def _plain(text: str) -> str:
+    """Without what would steer a terminal: a report's strings may be an attacker's."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
 def _grid() -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     return table
-
-
-def _spread(mu: float | None, sigma: float | None) -> str:
-    if mu is None:
-        return "infinite: an anchor with every sample on it"
-    return f"mu {mu:.4f}" + ("" if sigma is None else f", sigma {sigma:.4f}")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

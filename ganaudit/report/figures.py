@@ -1,0 +1,250 @@
+"""The charts of a report, as files and as drawings inside a page.
+
+Drawn at 344 x 216 points, the width of one column of the page, so that text has one size in all of
+them. matplotlib is imported when something is drawn, and its global state is left as it was.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganaudit.report import words
+from ganaudit.report.captions import charts
+from ganaudit.report.words import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = 344 / 72, 216 / 72  # inches
+# The page has these as variables of the same names, so that drawings follow its light and dark.
+_INK, _MUTED, _RULE, _SOFT, _ACCENT = "#1b1f24", "#5c636b", "#dfe2e5", "#c3c9cf", "#a8431b"
+_VARIABLES = {_INK: "ink", _MUTED: "muted", _RULE: "rule", _SOFT: "soft", _ACCENT: "accent"}
+_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "ganaudit",
+    "font.size": 11,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.labelsize": 11,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "ytick.major.size": 0,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.8,
+    "savefig.facecolor": "none",
+}
+
+
+def names() -> list[str]:
+    """The charts, in the order in which a report shows them."""
+    return list(_CHARTS)
+
+
+def draw(report: Report) -> dict[str, "Figure"]:
+    """Every chart of a report by its name, as matplotlib figures; nothing is written."""
+    from matplotlib.figure import Figure
+
+    drawn = {}
+    with _style():
+        for name, chart in _CHARTS.items():
+            figure = Figure(figsize=_SIZE, layout="constrained")
+            chart(figure.add_subplot(), report["figures"])
+            drawn[name] = figure
+    return drawn
+
+
+def write(report: Report, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Write every chart into `folder`; the paths. The same report gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in draw(report).items():
+        for kind in formats:
+            path = folder / f"{name}.{kind}"
+            with _style():
+                figure.savefig(
+                    path, format=kind, dpi=200, facecolor="white", metadata=_UNDATED[kind]
+                )
+            paths.append(path)
+    return paths
+
+
+def inline(report: Report) -> dict[str, str]:
+    """Every chart as an <svg> element for an HTML page.
+
+    Its colours are the page's variables, its ids are its own, and what it shows is said in words.
+    """
+    found = {}
+    for name, figure in draw(report).items():
+        text = StringIO()
+        with _style():
+            figure.savefig(text, format="svg", metadata=_UNDATED["svg"])
+        found[name] = _embedded(text.getvalue(), name, charts(report)[name].alternative)
+    return found
+
+
+def _embedded(svg: str, name: str, alternative: str) -> str:
+    """An SVG file's drawing without what only a file needs, or what would reach into the page."""
+    body = svg[svg.index("<svg") :]
+    inner = body[body.index(">") + 1 :]
+    inner = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", inner)
+    inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", inner)
+    for colour, variable in _VARIABLES.items():
+        inner = inner.replace(colour, f"var(--{variable})")
+    box = f"0 0 {_SIZE[0] * 72:g} {_SIZE[1] * 72:g}"
+    said = escape(_clean(alternative, 10**6))
+    return f'<svg viewBox="{box}" role="img" aria-label="{said}">{inner.strip()}'
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our settings on top of matplotlib's own, whatever the user's are."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # not in an SVG
+        yield
+
+
+def _clean(text: str, most: int) -> str:
+    """On one line and of a bounded length, without what XML forbids or what turns text around."""
+    kept = "".join(c if c.isprintable() else " " for c in text)
+    return kept if len(kept) <= most else kept[: most - 1] + "…"
+
+
+def _histogram(axes: "Axes", figures: Report) -> None:
+    mccs = figures["mccs"]
+    edges, counts = mccs["histogram"]["edges"], mccs["histogram"]["counts"]
+    narrow = (edges[-1] - edges[0]) / len(counts) or 0.01
+    axes.bar(edges[:-1], counts, width=narrow, align="edge", color=_SOFT)
+    top = max(counts) or 1
+    low, quarter, middle, three, high = (row["estimate"] for row in mccs["quantiles"])
+    height = 1.14 * top
+    axes.plot([low, high], [height] * 2, color=_INK, linewidth=1)
+    axes.plot([quarter, three], [height] * 2, color=_INK, linewidth=4)
+    axes.plot([middle], [height], "o", color=_ACCENT, markersize=7)
+    axes.annotate(
+        f"median {words.number(middle)}",
+        (middle, height),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="center",
+    )
+    axes.set_ylim(0, 1.36 * top)
+    taken = [place for place, many in enumerate(counts) if many] or [0]
+    axes.set_xlim(edges[taken[0]] - narrow, edges[taken[-1]] + 2 * narrow)
+    _label(axes, f"MCCS at n = {words.count(mccs['at_samples'])}", "anchors")
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= top])  # none across the line
+
+
+def _boxes(axes: "Axes", figures: Report) -> None:
+    boxes = figures["boxes"]
+    for row, box in enumerate(boxes):
+        y = -row
+        axes.plot([box["low"], box["high"]], [y, y], color=_INK, linewidth=1)
+        wide = box["three_quarters"] - box["quarter"]
+        axes.barh(y, wide, left=box["quarter"], height=0.3, color=_SOFT)
+        axes.plot([box["median"]] * 2, [y - 0.15, y + 0.15], color=_ACCENT, linewidth=2.2)
+        axes.plot([box["largest"]], [y], "o", markersize=4.5, mfc="none", color=_INK)
+        label = f"{_clean(box['label'], 30)}, n = {words.count(box['at_samples'])}"
+        axes.text(0, y + 0.22, label, transform=axes.get_yaxis_transform(), va="bottom")
+    axes.set_ylim(-max(len(boxes), 2) + 0.5, 0.62)
+    axes.set_yticks([])
+    _label(axes, "MCCS of an anchor", "")
+
+
+def _mode_rates(axes: "Axes", figures: Report) -> None:
+    modes = figures["dense_modes"]
+    for mode in modes:
+        rate, low, high = _ends(mode["rate"])
+        axes.plot([mode["rank"]] * 2, [low, high], color=_ACCENT, linewidth=1.2)
+        axes.plot([mode["rank"]], [rate], "o", color=_ACCENT, markersize=4)
+    if not modes:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no dense mode", transform=axes.transAxes, ha="center", color=_MUTED)
+        return
+    axes.axhline(figures["median_rate"], color=_INK, linewidth=1, linestyle=(0, (3, 3)))
+    axes.set_ylim(bottom=0)
+    _percents(axes)
+    _label(axes, "rank", "share of samples")
+
+
+def _convergence(key: str, label: str) -> Callable[["Axes", Report], None]:
+    def chart(axes: "Axes", figures: Report) -> None:
+        from matplotlib.ticker import NullLocator
+
+        points = figures["convergence"]
+        samples = [point["samples"] for point in points]
+        middle, low, high = zip(*(_ends(point[key]) for point in points), strict=True)
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(samples[0] / 1.2, samples[-1] * 1.2)
+        axes.fill_between(samples, low, high, color=_ACCENT, alpha=0.16, linewidth=0)
+        axes.plot(samples, middle, "o-", color=_ACCENT, linewidth=1.6, markersize=4)
+        shown = _apart(samples)
+        axes.set_xticks(shown, [words.count(n) for n in shown])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(bottom=0)
+        if key == "worst_rate":
+            _percents(axes)
+        _label(axes, "n, samples", label)
+
+    return chart
+
+
+def _apart(samples: Sequence[int]) -> list[int]:
+    """The last number and those before it that leave room for one another on a log axis."""
+    step = max(1.8, (samples[-1] / samples[0]) ** 0.25)
+    shown = [samples[-1]]
+    for fewer in reversed(samples):
+        if fewer * step <= shown[-1] * (1 + 1e-9):
+            shown.append(fewer)
+    return shown
+
+
+def _ends(interval: words.Interval) -> tuple[float, ...]:
+    """Estimate, low and high; NaN, which is not drawn, for what is not known."""
+    ends = (interval[key] for key in ("estimate", "low", "high"))
+    return tuple(math.nan if end is None else end for end in ends)
+
+
+def _percents(axes: "Axes") -> None:
+    axes.yaxis.set_major_formatter(lambda share, _: words.level(share))
+
+
+def _label(axes: "Axes", below: str, above: str) -> None:
+    """The vertical axis is named above it, where it can be read without turning the head."""
+    from matplotlib.ticker import MaxNLocator
+
+    if above:
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=above == "anchors"))
+        axes.grid(axis="y")
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "rank", min_n_ticks=2))
+    axes.set_xlabel(below)
+    axes.set_title(above, loc="left", fontsize=11, color=_MUTED)
+
+
+_CHARTS: dict[str, Callable[["Axes", Report], None]] = {
+    "mccs_histogram": _histogram,
+    "mccs_boxes": _boxes,
+    "mode_rates": _mode_rates,
+    "convergence_mean_similarity": _convergence("mean_similarity", "mean similarity"),
+    "convergence_mu": _convergence("mu", "mu at n"),
+    "convergence_worst_rate": _convergence("worst_rate", "share of samples"),
+}

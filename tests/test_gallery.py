@@ -6,6 +6,7 @@ from pathlib import Path
 import literal
 import numpy as np
 import pytest
+import torch
 from conftest import Blind, Pixels, Spoilt, Toy, images_of
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +18,7 @@ from ganaudit.diagnosis import dense_modes
 from ganaudit.errors import GanauditError
 from ganaudit.gallery import Gallery, Neighborhood, choose, write_pictures
 from ganaudit.generators import Failure, Status
+from ganaudit.images import content_hashes
 from ganaudit.maker import Maker, Recipe
 from ganaudit.pipeline import diagnose
 from ganaudit.slots import Draws, Stream, permutation
@@ -396,3 +398,55 @@ def test_embeddings_have_no_gallery_and_a_page(config: Make) -> None:
     page = (done.folder / "report.html").read_text("utf-8")
     assert "<html" in page and "data:image" not in page
     assert done.report["figures"]["dense_modes"]
+
+
+# -- pictures that are kept -------------------------------------------------------------------
+
+
+def whimsical() -> Blind:
+    """A service that never gives the same image twice, whatever the seed."""
+    asked = iter(range(10**9))
+
+    def answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for index in draws.index.tolist():
+            yield index, images_of(torch.tensor([next(asked)]))[0]
+
+    return Blind(answer)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_of_a_service_are_those_that_were_scored(config: Make) -> None:
+    audit = diagnose(config(anchors=20, samples=200), source=whimsical(), descriptor=Pixels())
+    store, shown = Store(audit.folder), audit.report["gallery"]["worst"]
+    _, hashes = store.marks(Stream.SAMPLES, 200)
+    for near in shown["neighbors"]:
+        pixels = np.array(Image.open(audit.folder / "gallery" / near["file"]))
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        assert (content_hashes(image)[0] == hashes[near["slot"]]).all()
+    assert len(shown["neighbors"]) == 80
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_service_is_not_asked_again_for_pictures_that_nobody_kept(config: Make) -> None:
+    audit = diagnose(
+        config(anchors=20, samples=200, keep="none"), source=whimsical(), descriptor=Pixels()
+    )
+    assert audit.report["gallery"] is None
+    assert Store(audit.folder).pictures(Stream.SAMPLES, np.arange(200)) == {}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_thumbnails_of_a_generator_are_kept_when_asked_for(config: Make, tmp_path: Path) -> None:
+    kept, plain = (
+        diagnose(
+            config(anchors=20, samples=200, keep=keep, out=tmp_path / keep),
+            source=Toy(),
+            descriptor=Pixels(),
+        )
+        for keep in ("thumbnails", "auto")
+    )
+    assert len(Store(kept.folder).pictures(Stream.SAMPLES, np.arange(200))) == 200
+    assert Store(plain.folder).pictures(Stream.SAMPLES, np.arange(200)) == {}
+    assert kept.report["gallery"] == plain.report["gallery"]
+    for path in (plain.folder / "gallery").iterdir():
+        assert (kept.folder / "gallery" / path.name).read_bytes() == path.read_bytes()

@@ -329,7 +329,7 @@ def _read(path: Path, begin: int, end: int, *names: str) -> list[NDArray[Any]]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, whole or not at all; a NaN is a ValueError."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _write_whole(path, text.encode())
+    _write_whole(path, text.encode(errors="replace"))  # names of files need not be UTF-8
 
 
 def _read_json(path: Path) -> Any:

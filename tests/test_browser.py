@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TESTS
 from report_example import VARIANTS, paint, strict
 
+from ganaudit.config import DiagnoseConfig
+from ganaudit.pipeline import diagnose
 from ganaudit.report import html
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -54,6 +57,9 @@ class Browser:
     def __init__(self, driver: Any, folder: Path) -> None:
         self.driver = driver
         self._folder = folder
+
+    def add(self, name: str, page: Path) -> None:
+        shutil.copyfile(page, self._folder / f"{name}.html")
 
     def open(self, variant: str, *, width: int = 1280, scheme: str = "light") -> None:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
@@ -208,3 +214,49 @@ def test_pictures_beyond_the_radius_differ_in_more_than_colour(browser: Browser)
         "  return [e.getBoundingClientRect().width, Number(getComputedStyle(e).opacity)] })"
     )
     assert far[0] < 0.9 * near[0] and far[1] < near[1] == 1
+
+
+def real_request(name: str, artefacts: Path) -> dict[str, Any]:
+    """A small audit of a demo, or of the shared faces generator."""
+    if name != "faces":
+        return {"generator": name, "anchors": 200, "samples": 800}
+    folder, networks = artefacts / "faces", TESTS / "artefacts" / "networks.py"
+    normalisation = "mean=0.485,0.456,0.406", "std=0.229,0.224,0.225", "size=112"
+    return {
+        "generator": f"python:{networks}:faces",
+        "descriptor": str(folder / "mobilefacenet.onnx"),
+        "set": (
+            f"weights={folder / 'generator.pt'}",
+            "prior=uniform",
+            *(f"descriptor.{option}" for option in normalisation),
+        ),
+        "anchors": 64,
+        "samples": 400,
+        "theta": 0.25,
+        "radius": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["demo", "demo:collapsed", pytest.param("faces", marks=pytest.mark.artefacts)]
+)
+def test_a_real_report_is_whole_at_both_widths_in_both_schemes(
+    name: str,
+    browser: Browser,
+    config: Callable[..., DiagnoseConfig],
+    request: pytest.FixtureRequest,
+) -> None:
+    artefacts = request.getfixturevalue("artefacts") if name == "faces" else Path()
+    page = diagnose(config(**real_request(name, artefacts))).folder / "report.html"
+    assert page.stat().st_size < 8e6
+    browser.add("real", page)
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            browser.open("real", width=width, scheme=scheme)
+            assert browser.ask("return document.documentElement.scrollWidth") == width
+            pictures = browser.ask(
+                "return [...document.images].map(e => [e.complete && e.naturalWidth, e.alt])"
+            )
+            assert len(pictures) > 2 * 80 and all(width and alt for width, alt in pictures)
+            assert browser.driver.get_log("browser") == []
+    assert min(browser.ask(CONTRASTS))[0] >= 4.5

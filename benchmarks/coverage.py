@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
+from near_copies import FACES, faces
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
@@ -31,19 +31,16 @@ from ganaudit import intervals
 from ganaudit.diversity import effective_modes
 from ganaudit.intervals import Interval
 from ganaudit.scores import mccs
-from ganaudit.slots import GROUPS, SHARD, Stream, draw, group_of
+from ganaudit.slots import GROUPS, group_of
 from ganaudit.tally import Tally, similarity
 
 THETA = 0.25  # and the radius
 ANCHORS = (500, 10_000)
 HITS = (5, 20, 100)
 COLLAPSED = {"id0": 0.0, "id1": 0.01, "id5": 0.05}
-FACES = 24_000
 PROCESSES = 2
 LEAST, LEAST_MEAN = 0.91, 0.935
 
-ROOT = Path(__file__).parents[1]
-ARTEFACTS = ROOT.parent / "shared" / "artefacts" / "faces"
 
 FIGURES: dict[str, float | None] = {  # and the largest width; None: shown without an aim
     "mean similarity": 1.15,
@@ -106,45 +103,6 @@ def identities(collapsed: float) -> NDArray[np.float32]:
         centres[which], axis=1, keepdims=True
     ) + length * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
-
-
-def faces(count: int) -> NDArray[np.float32]:
-    """[count, 128] MobileFaceNet embeddings of the shared faces generator, under its own prior."""
-    from ganaudit.config import DiagnoseConfig
-    from ganaudit.generators import LatentGenerator
-    from ganaudit.opening import open_request
-
-    options = {
-        "weights": ARTEFACTS / "generator.pt",
-        "prior": "uniform",
-        "descriptor.size": 112,
-        "descriptor.mean": "0.485,0.456,0.406",
-        "descriptor.std": "0.229,0.224,0.225",
-    }
-    request = open_request(
-        DiagnoseConfig(
-            generator=f"python:{ROOT / 'tests' / 'artefacts' / 'networks.py'}:faces",
-            descriptor=str(ARTEFACTS / "mobilefacenet.onnx"),
-            theta=THETA,
-            radius=THETA,
-            device="cpu",
-            set=tuple(f"{name}={value}" for name, value in options.items()),
-        )
-    )
-    source, descriptor = request.source, request.descriptor
-    assert isinstance(source, LatentGenerator) and descriptor is not None
-    rows = []
-    for slots in np.array_split(np.arange(count), -(-count // SHARD)):
-        draws = draw(
-            slots,
-            seed=0,
-            stream=Stream.SAMPLES,
-            latent_shape=source.latent_shape,
-            prior="uniform",
-        )
-        with torch.inference_mode():
-            rows.append(descriptor.embed(source.render(draws))[0].numpy())
-    return np.concatenate(rows)
 
 
 def repetitions(population: Population, hits: int, seeds: range) -> NDArray[np.float64]:
@@ -259,10 +217,10 @@ def main() -> None:
     populations = {name: identities(share) for name, share in COLLAPSED.items()}
     if given.rows is not None:
         populations["faces"] = np.load(given.rows)
-    elif (ARTEFACTS / "generator.pt").is_file():
-        populations["faces"] = faces(FACES)
+    elif (FACES / "generator.pt").is_file():
+        populations["faces"] = faces()
     else:
-        print(f"without the faces: {ARTEFACTS} is absent\n")
+        print(f"without the faces: {FACES} is absent\n")
     cells = {
         name: measured(Population.of(rows), given.repetitions) for name, rows in populations.items()
     }

@@ -21,7 +21,7 @@ MIN_GROUPS = 8  # with samples in them; fewer say nothing about their spread
 _Z = 1.96
 _Z_SWAPPED = 2.0  # of a Wilson interval for two halves that chose for each other: 2.2 is too wide
 _WIDER = 1.12  # how much more than a binomial one a swapped count's logarithm varies
-_ROUNDING = 1e-9  # a spread below this share of the figure is no spread
+_ROUNDING = 1e-6  # a spread below this share of the figure is that of float32 cosines
 _SPLITS = 12  # of the groups, for the spread of a quantile
 
 
@@ -60,14 +60,19 @@ class Estimate:
     degrees: float
     unseen: float
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is a variance, and more of it than rounding makes."""
+        return self.variance is not None and self.variance > (_ROUNDING * self.value) ** 2
+
     def interval(self) -> Interval:
         """By Student's t, within [0, 1]."""
         if self.variance is None:
             return Interval(self.value, None, None)
-        if self.variance <= (_ROUNDING * self.value) ** 2:
-            reach = self.unseen
-        else:
+        if self.varies:
             reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees)) * self.variance**0.5
+        else:
+            reach = self.unseen
         return Interval(self.value, max(0.0, self.value - reach), min(1.0, self.value + reach))
 
 
@@ -280,7 +285,7 @@ def ratio(after: Estimate, before: Estimate) -> Interval:
     if not before.value or not after.value:
         return Interval(0.0 if before.value else None, None, None)
     value = after.value / before.value
-    if after.variance is None or before.variance is None:
+    if after.variance is None or before.variance is None or not (after.varies and before.varies):
         return Interval(value, None, None)
     spread = after.variance / after.value**2 + before.variance / before.value**2
     reach = float(np.exp(_Z * spread**0.5))

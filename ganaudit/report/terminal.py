@@ -82,7 +82,7 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "Against the reference",
             (
-                f"Frechet distance {words.number(found['frechet_distance'])}, "
+                f"Fréchet distance {words.number(found['frechet_distance'])}, "
                 f"density {words.number(found['density'])}, "
                 f"coverage {words.percent(found['coverage'])}"
             ),

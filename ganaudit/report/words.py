@@ -133,7 +133,8 @@ def claim(report: Report) -> str:
     rate = worst["rate"]
     if not worst["count"]:
         most = "" if rate["high"] is None else f": their shares are at most {percent(rate['high'])}"
-        return f"No sample lies within the radius of any of {anchors}{most}."
+        whose = "the only anchor" if figures["anchors"] == 1 else f"any of {anchors}"
+        return f"No sample lies within the radius of {whose}{most}."
     if worst["count"] < FEW:
         few = f"{count(worst['count'])} of {counted(figures['samples'], 'sample')}"
         shown = with_interval(rate, share=True)

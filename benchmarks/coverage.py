@@ -1,6 +1,6 @@
 """How often the 95 % intervals hold the truth, and how wide they are.
 
-    python benchmarks/coverage.py [--repetitions 400] [--rows FACES.npy] [--markdown]
+    python benchmarks/coverage.py [--repetitions 400] [--seed 0] [--rows FACES.npy] [--markdown]
 
 A repetition draws anchors and samples, with replacement, from a finite population whose every rate
 is known: 400 equally likely identities, onto one of which a further 0, 1 or 5 % of all collapse
@@ -156,12 +156,12 @@ def one(population: Population, whole: Tally, anchors: NDArray[np.int64]) -> lis
     return [[*interval.figures().values(), truth] for interval, truth in found]  # type: ignore[list-item]
 
 
-def measured(population: Population, count: int) -> NDArray[np.float64]:
+def measured(population: Population, seeds: range) -> NDArray[np.float64]:
     """[len(HITS), len(ANCHORS), len(FIGURES), 2]: coverage, and width over the oracle's."""
     out = []
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         for hits in HITS:
-            shares = [range(part, count, PROCESSES) for part in range(PROCESSES)]
+            shares = [seeds[part::PROCESSES] for part in range(PROCESSES)]
             parts = pool.map(repetitions, [population] * PROCESSES, [hits] * PROCESSES, shares)
             out.append(summary(np.concatenate(list(parts))))
     return np.array(out)
@@ -211,6 +211,7 @@ def main() -> None:
     """Print a table a figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0, help="of the first repetition")
     parser.add_argument("--rows", type=Path, help="embeddings of the faces, [N, D] float32 .npy")
     parser.add_argument("--markdown", action="store_true")
     given = parser.parse_args()
@@ -222,7 +223,8 @@ def main() -> None:
     else:
         print(f"without the faces: {FACES} is absent\n")
     cells = {
-        name: measured(Population.of(rows), given.repetitions) for name, rows in populations.items()
+        name: measured(Population.of(rows), range(given.seed, given.seed + given.repetitions))
+        for name, rows in populations.items()
     }
     for table in lines(cells, markdown=given.markdown):
         print(f"{table}\n")

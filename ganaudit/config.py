@@ -40,9 +40,7 @@ class DiagnoseConfig:
     resume: bool = False
     reference: str | None = None  # folder of real images, or as generator: a baseline
     output: tuple[str, ...] = ()  # FORMAT:PATH, written beside what the run's folder gets
-    keep: Keep = (
-        "auto"  # thumbnails of every image; auto: of a service's, which can't be asked again
-    )
+    keep: Keep = "auto"  # thumbnails of every image; auto: where none can be asked for again
     set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
     backend: Backend = "auto"
     timeout_s: float = 300.0  # for opening the generator and for each batch it renders

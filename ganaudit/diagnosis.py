@@ -70,6 +70,7 @@ class Diagnosis:
     Attributes:
       anchors: m, anchors scored.
       samples: n, samples scored. mu and sigma depend on it: compare them at equal n only.
+      radius: of a neighbourhood, fraction of pi.
       mean_similarity: mean of s(d) over all pairs; unbiased at any n.
       pooled_mccs: MCCS of it.
       mu: mean of MCCS over anchors, at n.
@@ -97,6 +98,7 @@ class Diagnosis:
 
     anchors: int
     samples: int
+    radius: float
     mean_similarity: Interval
     pooled_mccs: Interval
     mu: Interval
@@ -131,8 +133,8 @@ class Diagnosis:
             "mccs_reference_code": self._reference_code_figures(),
             "worst_mode": self._worst_figures(),
             "median_rate": self.median_rate,
-            "effective_modes": self.effective_modes.figures(),
-            "birthday_support": self.birthday_support.figures(),
+            "effective_modes": {"radius": self.radius, **self.effective_modes.figures()},
+            "birthday_support": {"radius": self.radius / 2, **self.birthday_support.figures()},
             "dense_modes": [
                 {
                     "rank": rank,
@@ -230,6 +232,7 @@ class Diagnosis:
     def _near_copy_figures(self) -> dict[str, Any]:
         found = self.near_copies
         return {
+            "radius": self.radius,
             "level": found.level,
             "anchors_tested": found.anchors_tested,
             "p": found.p,
@@ -285,6 +288,7 @@ def diagnose_tally(
     return Diagnosis(
         anchors=len(mean),
         samples=n,
+        radius=radius,
         mean_similarity=mean_similarity(tally).interval(),
         pooled_mccs=pooled_mccs(tally),
         mu=mu_at_n(tally).interval(),

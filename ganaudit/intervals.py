@@ -1,4 +1,4 @@
-"""Intervals for the figures of a tally. Each comes from its 32 groups; nothing is resampled.
+"""Intervals for the figures of a tally, from its 32 groups and its counts; no bootstrap.
 
 m anchors and n samples are drawn independently from one generator, and every anchor meets every
 sample. So a figure varies with both draws: over anchors, which the spread between anchors shows,
@@ -30,7 +30,7 @@ class Interval:
     """An estimate with the ends of its nominal 95 % interval.
 
     Attributes:
-      estimate: the figure; None where it is infinite.
+      estimate: the figure; None where it is infinite or cannot be said.
       low: lower end; None where it cannot be said.
       high: upper end; likewise.
     """

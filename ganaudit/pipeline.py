@@ -159,7 +159,7 @@ def diagnose(
         diagnosis=diagnosis,
         boxes=boxes,
         scale={"theta": request.theta, "radius": request.radius, **request.origins},
-        counts={name: canonical.count_statuses(found) for name, found in status.items()},
+        counts={name: canonical.count_statuses(slots) for name, slots in status.items()},
         screen=seen,
         reference=section,
         gallery=pictures.figures(files, radius=request.radius) if files else None,

@@ -369,7 +369,7 @@ def _gallery(rng: np.random.Generator, modes: Json) -> Json:
     return {
         "worst": wall(modes[0]["anchor"], 80, 0.04, 0.13),
         "random": wall(int(rng.integers(1000)), 80, 0.17, 0.31),
-        "modes": [wall(mode["anchor"], 7, 0.05, 0.16) for mode in modes],
+        "modes": [wall(mode["anchor"], 6, 0.05, 0.16) for mode in modes],
     }
 
 

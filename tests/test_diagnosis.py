@@ -296,7 +296,7 @@ SHAPE: dict[str, Any] = {
         "chosen_and_scored_apart": {"anchors": 0, "rate": INTERVAL, "mean_similarity": INTERVAL},
     },
     "median_rate": 0,
-    "effective_modes": INTERVAL, "birthday_support": INTERVAL,
+    "effective_modes": INTERVAL | {"radius"}, "birthday_support": INTERVAL | {"radius"},
     "dense_modes": [
         {"anchor": 0, "rank": 0, "rate": INTERVAL, "count": 0, "mccs": 0, "distance_to_denser": 0}
     ],
@@ -308,7 +308,7 @@ SHAPE: dict[str, Any] = {
          "high": 0, "largest": 0}
     ],
     "near_copies": {
-        "level": 0, "anchors_tested": 0, "p": 0, "flagged": 0,
+        "radius": 0, "level": 0, "anchors_tested": 0, "p": 0, "flagged": 0,
         "anchors": [{"anchor": 0, "count": 0, "count_half": 0, "p": 0}],
     },
     "crowd": {"norm_of_mean_embedding": 0, "rank_correlation": 0},
@@ -365,6 +365,8 @@ def test_figures_have_every_key_and_are_strict_json(make: Any) -> None:
     figures = found.figures()
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert_shape(figures, SHAPE)
+    named = ("effective_modes", "birthday_support", "near_copies")
+    assert [figures[name]["radius"] / found.radius for name in named] == [1, 0.5, 1]
     for name in ("dense_modes", "convergence", "boxes"):
         assert len(figures[name]) <= 24
     assert (figures["mccs"]["sigma"] is None) == (len(anchors) == 1)

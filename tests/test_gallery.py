@@ -67,7 +67,7 @@ def test_every_anchor_is_shown_with_its_nearest_samples() -> None:
     found = chosen()
     assert found.worst.anchor == 9
     assert [mode.anchor for mode in found.modes] == [9, 33, 7]
-    for one, count in ((found.worst, 80), (found.random, 80), *((m, 7) for m in found.modes)):
+    for one, count in ((found.worst, 80), (found.random, 80), *((m, 6) for m in found.modes)):
         row = ANCHORS[(one.anchor - 5) // 2]
         wanted = literal.nearest_slots(row, SAMPLES, VALID, count)
         assert one.samples.tolist() == [slot for slot, _ in wanted]
@@ -142,7 +142,7 @@ def test_what_is_within_is_what_the_tally_counted(radius: float) -> None:
     worst = int(SLOTS[counts.argmax()])
     figures = chosen(worst=worst, modes=tuple(modes)).figures({}, radius=radius)
     assert len(modes) > 2
-    for crowd, most in ((figures["worst"], 80), *((mode, 7) for mode in figures["modes"])):
+    for crowd, most in ((figures["worst"], 80), *((mode, 6) for mode in figures["modes"])):
         within = [shown["within"] for shown in crowd["neighbors"]]
         count = counts[(crowd["anchor"]["slot"] - 5) // 2]
         assert sum(within) == min(count, most) > 0
@@ -382,7 +382,7 @@ def test_a_run_shows_its_worst_mode_a_random_anchor_and_its_dense_modes(config: 
     assert len(figures["dense_modes"]) > 3
     for crowd, mode in zip(shown["modes"], figures["dense_modes"], strict=True):
         assert crowd["anchor"]["slot"] == mode["anchor"]
-        assert sum(p["within"] for p in crowd["neighbors"]) == min(7, mode["count"])
+        assert sum(p["within"] for p in crowd["neighbors"]) == min(6, mode["count"])
     within = [p["within"] for p in shown["worst"]["neighbors"]]
     assert sum(within) == figures["worst_mode"]["count"] < 80
     names = {p["file"] for c in (shown["worst"], shown["random"]) for p in c["neighbors"]}

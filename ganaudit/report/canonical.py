@@ -59,10 +59,7 @@ def build(
       environment: versions, device, batch, backend.
       timings: seconds and rates; excluded from any comparison of reports.
     """
-    figures, radius = diagnosis.figures(), scale["radius"]
-    figures["effective_modes"]["radius"] = radius
-    figures["birthday_support"]["radius"] = radius / 2
-    figures["near_copies"]["radius"] = radius
+    figures = diagnosis.figures()
     figures["boxes"] += [dict(box) for box in boxes]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -45,13 +45,9 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     figures, scale = report["figures"], report["scale"]
     mccs, worst, code = figures["mccs"], figures["worst_mode"], figures["mccs_reference_code"]
     at = f"at n = {figures['samples']:,}"
-    yield (
-        "Worst mode",
-        (
-            f"anchor {worst['anchor']}: {words.counted(worst['count'], 'sample')}, "
-            f"{words.with_interval(worst['rate'], share=True)}"
-        ),
-    )
+    count = words.counted(worst["count"], "sample")
+    rate = words.with_interval(worst["rate"], share=True)
+    yield "Worst mode", f"anchor {worst['anchor']}: {count}, {rate}"
     apart = worst["chosen_and_scored_apart"]
     if apart is not None:
         yield "  chosen and scored apart", words.with_interval(apart["rate"], share=True)
@@ -66,34 +62,22 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Effective number of modes", words.with_interval(figures["effective_modes"])
     if figures["vendi"] is not None:
         yield "Vendi score, order 1", words.with_interval(figures["vendi"]["order_1"])
-    yield (
-        "Near copies",
-        (
-            f"{figures['near_copies']['flagged']:,} of {figures['anchors']:,} anchors, "
-            f"{words.probability(figures['near_copies']['p'])}"
-        ),
-    )
-    yield (
-        "As in the published tables",
-        (f"mu {words.number(code['mu'])}, sigma {words.number(code['sigma'])}"),
-    )
+    copies = figures["near_copies"]
+    flagged = f"{copies['flagged']:,} of {figures['anchors']:,} anchors"
+    yield "Near copies", f"{flagged}, {words.probability(copies['p'])}"
+    published = f"mu {words.number(code['mu'])}, sigma {words.number(code['sigma'])}"
+    yield "As in the published tables", published
     if report["reference"] is not None:
         found = report["reference"]["fidelity"]
-        yield (
-            "Against the reference",
-            (
-                f"Fréchet distance {words.number(found['frechet_distance'])}, "
-                f"density {words.number(found['density'])}, "
-                f"coverage {words.percent(found['coverage'])}"
-            ),
-        )
+        frechet, density = (words.number(found[k]) for k in ("frechet_distance", "density"))
+        coverage = words.percent(found["coverage"])
+        distances = f"Fréchet distance {frechet}, density {density}, coverage {coverage}"
+        yield "Against the reference", distances
     for name, counts in report["counts"].items():
         yield name.capitalize(), _counted(counts)
     origins = list(dict.fromkeys(scale[f"{name}_origin"] for name in ("theta", "radius")))
-    yield (
-        "Theta and radius",
-        (f"{scale['theta']:.4g} and {scale['radius']:.4g} of pi; {'; '.join(origins)}"),
-    )
+    reach = f"{scale['theta']:.4g} and {scale['radius']:.4g} of pi"
+    yield "Theta and radius", f"{reach}; {'; '.join(origins)}"
     yield "Descriptor", words.descriptor(report)
 
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from ganaudit.config import check_seed
 from ganaudit.errors import ConfigError
@@ -22,7 +22,8 @@ BLOCK = 16  # slots a block; blocks go round the groups, so every group sees eve
 GROUPS = 32  # independent groups of slots: every interval and curve comes from them
 SHARD = BLOCK * GROUPS  # slots a stored shard: one block of each group
 
-Prior = Literal["normal", "uniform"]
+Prior = Literal["normal", "uniform", "truncated", "spherical"]
+_TRUNCATED_AT = 2.0  # of a truncated normal coordinate: BigGAN's
 
 
 class Stream(IntEnum):
@@ -83,7 +84,7 @@ def draw(
     stream: Stream,
     latent_shape: tuple[int, ...] | None = None,
     prior: Prior = "normal",
-    num_labels: int = 0,
+    labels: NDArray[np.int64] | None = None,
 ) -> Draws:
     """Draw what a generator needs for `slots`.
 
@@ -92,9 +93,11 @@ def draw(
       seed: seed of the run, 0 <= seed < 2**63.
       stream: the family the slots belong to.
       latent_shape: shape of one latent; None: no latents are drawn.
-      prior: "normal" N(0, 1), or "uniform" U(-1, 1), independently in every coordinate. 32 random
-        bits a coordinate: |z| <= 6.34 for the normal prior.
-      num_labels: number of classes, uniformly drawn; 0: no labels.
+      prior: in every coordinate independently "normal" N(0, 1), "uniform" U(-1, 1), or "truncated"
+        N(0, 1) given |z| <= 2 (BigGAN; Brock et al. 2019, before its scaling by psi); or
+        "spherical", uniform on the sphere of radius sqrt(size) (N(0, 1) divided by its root mean
+        square, as PGGAN and StyleGAN do). 32 random bits a coordinate: |z| <= 6.34 for the normal.
+      labels: [L] int64, of which each slot gets one, all with equal probability; None: no labels.
     """
     slots = np.asarray(slots, dtype=np.int64)
     key = check_seed(seed)
@@ -102,18 +105,37 @@ def draw(
     if latent_shape is not None:
         size = int(np.prod(latent_shape, dtype=np.int64))
         unit = _uniform(_words(slots, size, key, stream, _Purpose.LATENT))  # [N, size] in (0, 1)
-        values = ndtri(unit) if check_prior(prior) == "normal" else 2 * unit - 1
-        latents = torch.from_numpy(values.astype(np.float32).reshape(len(slots), *latent_shape))
-    labels = None
-    if num_labels > 0:
-        unit = _uniform(_words(slots, 1, key, stream, _Purpose.LABEL))[:, 0]
-        labels = torch.from_numpy((unit * num_labels).astype(np.int64))
+        values = _through_prior(unit, check_prior(prior)).astype(np.float32)
+        latents = torch.from_numpy(values.reshape(len(slots), *latent_shape))
+    drawn = None if labels is None else labels_of(slots, labels, seed=seed, stream=stream)
     return Draws(
         index=torch.from_numpy(slots.copy()),
         seeds=torch.from_numpy(_integers(_words(slots, 2, key, stream, _Purpose.NOISE_SEED))[:, 0]),
         latents=latents,
-        labels=labels,
+        labels=None if drawn is None else torch.from_numpy(drawn),
     )
+
+
+def labels_of(
+    slots: NDArray[np.int64], labels: NDArray[np.int64], *, seed: int, stream: Stream
+) -> NDArray[np.int64]:
+    """The label of each slot: [N] int64, out of `labels` [L] with equal probability."""
+    unit = _uniform(_words(slots, 1, check_seed(seed), stream, _Purpose.LABEL))[:, 0]
+    return np.asarray(labels[(unit * len(labels)).astype(np.int64)])
+
+
+def _through_prior(unit: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
+    """[N, size] in (0, 1) to latents of a prior."""
+    if prior == "uniform":
+        return 2 * unit - 1
+    if prior == "truncated":
+        low, high = ndtr(-_TRUNCATED_AT), ndtr(_TRUNCATED_AT)
+        return np.asarray(ndtri(low + unit * (high - low)))
+    values = np.asarray(ndtri(unit))
+    if prior == "spherical":  # summed in order, so that no other order of addition changes a bit
+        squares = np.cumsum(values * values, axis=1)[:, -1:]
+        values /= np.sqrt(squares / values.shape[1])
+    return values
 
 
 def permutation(size: int, *, seed: int) -> NDArray[np.int64]:
@@ -148,7 +170,9 @@ def check_prior(prior: object, *, where: str = "") -> Prior:
         if prior == known:
             checked: Prior = known
             return checked
-    raise ConfigError(f"{where}prior must be {' or '.join(get_args(Prior))}, got {prior!r:.80}")
+    raise ConfigError(
+        f"{where}prior must be one of {', '.join(get_args(Prior))}, got {prior!r:.80}"
+    )
 
 
 def _words(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.special import ndtr
 
 from ganaudit import slots
 from ganaudit.errors import ConfigError
@@ -104,7 +105,9 @@ def test_every_draw_follows_from_seed_stream_and_slot_in_plain_integers(
     seed: int, stream: Stream
 ) -> None:
     numbers = [3, 0, WORD - 1, WORD, 5 * WORD + 17]
-    found = draw(np.array(numbers), seed=seed, stream=stream, latent_shape=(2, 3), num_labels=10)
+    found = draw(
+        np.array(numbers), seed=seed, stream=stream, latent_shape=(2, 3), labels=np.arange(10)
+    )
     even = latents(np.array(numbers), shape=(6,), prior="uniform", seed=seed, stream=stream)
     assert found.latents is not None and found.labels is not None
     assert found.index.tolist() == numbers
@@ -121,7 +124,7 @@ def test_every_draw_follows_from_seed_stream_and_slot_in_plain_integers(
 
 
 def test_a_draw_does_not_depend_on_its_batch() -> None:
-    options = {"seed": 9, "stream": Stream.SAMPLES, "latent_shape": (7,), "num_labels": 100}
+    options = {"seed": 9, "stream": Stream.SAMPLES, "latent_shape": (7,), "labels": np.arange(100)}
     numbers = np.array([40, 2, 2, 700, 41])
     together = draw(numbers, **options)
     for i, slot in enumerate(numbers):
@@ -149,7 +152,13 @@ def test_streams_seeds_purposes_slots_and_word_blocks_never_share_a_counter(
     monkeypatch.setattr(slots, "philox", spy)
     for seed in (0, 1, WORD):
         for stream in Stream:
-            draw(np.array([0, 1, WORD]), seed=seed, stream=stream, latent_shape=(9,), num_labels=3)
+            draw(
+                np.array([0, 1, WORD]),
+                seed=seed,
+                stream=stream,
+                latent_shape=(9,),
+                labels=np.arange(3),
+            )
         permutation(3, seed=seed)
     assert len(seen) == 3 * (2 * 3 * (3 + 1 + 1) + 3)
     assert len(set(seen)) == len(seen)
@@ -157,7 +166,7 @@ def test_streams_seeds_purposes_slots_and_word_blocks_never_share_a_counter(
 
 def test_anchors_and_samples_share_no_latent_noise_seed_or_label() -> None:
     both = [
-        draw(np.arange(500), seed=3, stream=stream, latent_shape=(4,), num_labels=10**6)
+        draw(np.arange(500), seed=3, stream=stream, latent_shape=(4,), labels=np.arange(10**6))
         for stream in Stream
     ]
     values = [set(one.latents.flatten().tolist()) for one in both]
@@ -197,13 +206,13 @@ def test_even_the_extreme_words_give_finite_latents(
     assert np.all(np.abs(normal) <= 6.34)
     assert abs(normal[0, 0]) == pytest.approx(-statistics.NormalDist().inv_cdf(2**-33), rel=1e-6)
     assert np.all(np.abs(latents(np.arange(2), prior="uniform")) <= 1)
-    labels = draw(np.arange(2), seed=0, stream=Stream.SAMPLES, num_labels=10).labels
+    labels = draw(np.arange(2), seed=0, stream=Stream.SAMPLES, labels=np.arange(10)).labels
     assert labels is not None
     assert set(labels.tolist()) == {0 if word == 0 else 9}
 
 
 def test_labels_are_uniform_over_the_classes() -> None:
-    labels = draw(np.arange(7000), seed=0, stream=Stream.SAMPLES, num_labels=7).labels
+    labels = draw(np.arange(7000), seed=0, stream=Stream.SAMPLES, labels=np.arange(7)).labels
     assert labels is not None and labels.dtype == torch.int64
     counts = np.bincount(labels.numpy(), minlength=7)
     assert len(counts) == 7
@@ -219,7 +228,9 @@ def test_an_unconditional_generator_without_latents_gets_index_and_seeds_only() 
 
 
 def test_no_slots_give_empty_draws() -> None:
-    found = draw(np.arange(0), seed=0, stream=Stream.SAMPLES, latent_shape=(3, 2), num_labels=4)
+    found = draw(
+        np.arange(0), seed=0, stream=Stream.SAMPLES, latent_shape=(3, 2), labels=np.arange(4)
+    )
     assert len(found) == 0
     assert found.latents is not None and found.latents.shape == (0, 3, 2)
 
@@ -232,7 +243,7 @@ def test_the_slots_that_were_passed_are_not_tied_to_the_draws() -> None:
 
 
 def test_a_slice_of_draws_is_the_draws_of_those_slots() -> None:
-    options = {"seed": 1, "stream": Stream.ANCHORS, "latent_shape": (3,), "num_labels": 5}
+    options = {"seed": 1, "stream": Stream.ANCHORS, "latent_shape": (3,), "labels": np.arange(5)}
     part = draw(np.arange(10), **options)[4:7]
     wanted = draw(np.arange(4, 7), **options)
     assert len(part) == 3
@@ -243,7 +254,9 @@ def test_a_slice_of_draws_is_the_draws_of_those_slots() -> None:
 
 
 def test_draws_move_their_latents_and_labels_while_index_and_seeds_stay() -> None:
-    draws = draw(np.arange(2), seed=0, stream=Stream.SAMPLES, latent_shape=(3,), num_labels=2)
+    draws = draw(
+        np.arange(2), seed=0, stream=Stream.SAMPLES, latent_shape=(3,), labels=np.arange(2)
+    )
     moved = draws.to(torch.device("meta"))
     assert moved.latents is not None and moved.labels is not None
     assert moved.latents.device.type == moved.labels.device.type == "meta"
@@ -314,9 +327,11 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
 
 @pytest.mark.parametrize("prior", ["gaussian", "", None, 3, ["normal"]])
 def test_an_unknown_prior_is_refused(prior: object) -> None:
-    with pytest.raises(ConfigError, match=r"^prior must be normal or uniform, got "):
+    with pytest.raises(
+        ConfigError, match=r"^prior must be one of normal, uniform, truncated, spherical, got "
+    ):
         check_prior(prior)
-    with pytest.raises(ConfigError, match="prior must be normal or uniform"):
+    with pytest.raises(ConfigError, match="prior must be one of normal"):
         draw(np.arange(1), seed=0, stream=Stream.SAMPLES, latent_shape=(1,), prior=prior)
 
 
@@ -324,9 +339,43 @@ def test_a_refused_prior_says_where_it_stood_and_is_cut_short() -> None:
     with pytest.raises(ConfigError) as caught:
         check_prior("x" * 1000, where="model.py: ")
     assert str(caught.value).startswith("model.py: prior must be")
-    assert len(str(caught.value)) < 150
+    assert len(str(caught.value)) < 180
 
 
-@pytest.mark.parametrize("prior", ["normal", "uniform"])
+@pytest.mark.parametrize("prior", ["normal", "uniform", "truncated", "spherical"])
 def test_a_known_prior_passes(prior: str) -> None:
     assert check_prior(prior) == prior
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_truncated_prior_is_the_normal_one_inside_two(seed: int) -> None:
+    options = {"seed": seed, "stream": Stream.SAMPLES, "latent_shape": (3, 5)}
+    cut = draw(np.arange(4000), prior="truncated", **options).latents
+    assert cut is not None and float(cut.abs().max()) <= 2
+    # Its distribution function is (Phi(z) - Phi(-2)) / (Phi(2) - Phi(-2)); 60,000 values: the
+    # Kolmogorov-Smirnov distance is below 2 / sqrt(60,000) with probability .9993.
+    values = np.sort(cut.double().numpy().ravel())
+    low, high = ndtr(-2.0), ndtr(2.0)
+    expected = (ndtr(values) - low) / (high - low)
+    assert np.abs(expected - (np.arange(len(values)) + 0.5) / len(values)).max() < 2 / 60000**0.5
+    # Monotone in the same bits as the other priors.
+    normal = draw(np.arange(4000), prior="normal", **options).latents.ravel().numpy()
+    assert (np.diff(cut.ravel().numpy()[np.argsort(normal, kind="stable")]) > -1e-6).all()
+
+
+def test_the_spherical_prior_is_a_normal_draw_on_its_sphere() -> None:
+    options = {"seed": 1, "stream": Stream.ANCHORS, "latent_shape": (2, 9)}
+    ball = draw(np.arange(300), prior="spherical", **options).latents.double().flatten(1).numpy()
+    normal = draw(np.arange(300), prior="normal", **options).latents.double().flatten(1).numpy()
+    lengths = np.linalg.norm(ball, axis=1)
+    assert np.abs(lengths - 18**0.5).max() < 1e-5
+    directions = normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    assert np.abs(ball / lengths[:, None] - directions).max() < 1e-6
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform", "truncated", "spherical"])
+def test_no_prior_depends_on_the_batch(prior: str) -> None:
+    options = {"seed": 3, "stream": Stream.SAMPLES, "latent_shape": (7,), "prior": prior}
+    together = draw(np.arange(20), **options).latents
+    for i in range(20):
+        assert torch.equal(draw(np.array([i]), **options).latents[0], together[i])

@@ -1,8 +1,12 @@
 """Plugins by name: entry points are listed without importing anything, and one is opened.
 
 A factory takes its target by position and keyword-only options. `--set KEY=VALUE` fills them by the
-type of the parameter. A factory that has a `device` parameter is given the pipeline's; one with
-`**options` takes the keys that nobody else knows, as text.
+type of the parameter. A factory that has a `device` parameter is given the pipeline's, one with
+`trust` whether the user said --trust; one with `**options` takes the keys that nobody else knows,
+as text.
+
+A Python file that a user names (`--plugin FILE.py`) brings plugins too: its GENERATORS and
+DESCRIPTORS map names to factories.
 """
 
 import difflib
@@ -11,38 +15,77 @@ import math
 import struct
 import types
 import typing
-from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
 from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint, one_line
+from ganaudit.userfile import import_file
 
-Kind = Literal["generators", "descriptors"]
-_PROVIDED = ("device",)  # parameters that the pipeline fills, not the user
+Kind = Literal["generators", "descriptors", "fetchers"]
+_PROVIDED = ("device", "trust")  # parameters that the pipeline fills, not the user
 
 
-def installed(kind: Kind) -> dict[str, EntryPoint]:
-    """Name to entry point of every installed plugin of one kind. Imports none of them.
+@dataclass(frozen=True)
+class Plugin:
+    """A name and where its factory is; nothing of an installed one is imported before `load`."""
+
+    name: str
+    value: str  # MODULE:FACTORY or FILE.py:FACTORY
+    load: Callable[[], Any]
+    file: str | None = None  # named by --plugin
+
+
+def installed(kind: Kind, files: Sequence[str] = ()) -> dict[str, Plugin]:
+    """Every plugin of one kind by name. Imports none but those in `files`.
 
     Raises:
-      PluginError: two packages claim one name.
+      PluginError: two packages or files claim one name, or a file is no plugin.
     """
-    found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=f"ganaudit.{kind}"), key=lambda entry: entry.name):
+    entries = [
+        Plugin(entry.name, entry.value, entry.load)
+        for entry in sorted(entry_points(group=f"ganaudit.{kind}"), key=lambda entry: entry.name)
+    ]
+    found: dict[str, Plugin] = {}
+    for entry in (*entries, *(plugin for file in files for plugin in _in_file(kind, file))):
         known = found.get(entry.name)
         if known is not None and known.value != entry.value:
             raise PluginError(
                 f"two packages provide the {kind[:-1]} {entry.name!r}: {known.value} and "
-                f"{entry.value}; uninstall one"
+                f"{entry.value}; uninstall or rename one"
             )
         found[entry.name] = entry
     return found
 
 
-def resolve(kind: Kind, spec: str) -> tuple[str, str]:
+def _in_file(kind: Kind, file: str) -> list[Plugin]:
+    """The plugins of a kind that a user's file brings."""
+    module = import_file(Path(file))
+    tables = {name: getattr(module, name, {}) for name in ("GENERATORS", "DESCRIPTORS")}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
+            raise PluginError(f"{file}: {name} must map names to factories")
+    if not any(tables.values()):
+        raise PluginError(
+            f"{file} brings no plugin: it must have GENERATORS = {{NAME: FACTORY}} or DESCRIPTORS"
+        )
+    return [
+        Plugin(name, f"{file}:{getattr(factory, '__name__', name)}", partial(_same, factory), file)
+        for name, factory in tables.get(kind.upper(), {}).items()
+    ]
+
+
+def _same(factory: object) -> object:
+    return factory
+
+
+def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]:
     """SPEC to (plugin name, target): `NAME:TARGET`, `NAME`, or a path told apart by content."""
-    known = installed(kind)
+    known = installed(kind, files)
     name, colon, target = spec.partition(":")
     if name in known and (colon or not Path(spec).exists()):
         return name, target
@@ -71,14 +114,17 @@ def _sniff(kind: Kind, path: Path) -> str:
         return "embeddings"
     if len(head) >= 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**27:
         return "checkpoint" if kind == "generators" else "digits"
+    if path.suffix.lower() == ".onnx":
+        return "onnx"
+    program = _program(path) if head.startswith(b"PK\x03\x04") else None
+    if program is not None and (kind == "generators" or program == "torchscript"):
+        return program
     if head.startswith((b"\x80", b"PK\x03\x04")):
         raise UnsafeCheckpoint(
             f"{path} is a pickle or a zip of pickles: reading it would run what it contains; "
             "nothing was read. Wrap your own model in python:FILE.py:factory, or convert it to "
             "safetensors"
         )
-    if kind == "descriptors" and path.suffix.lower() == ".onnx":
-        return "onnx"
     if path.suffix == ".py":
         raise ConfigError(f"{path} is Python; name the factory in it: python:{path}:FACTORY")
     raise ConfigError(
@@ -87,13 +133,25 @@ def _sniff(kind: Kind, path: Path) -> str:
     )
 
 
-def load(kind: Kind, name: str) -> Callable[..., Any]:
+def _program(path: Path) -> str | None:
+    """Which kind of exported program a zip file is, by the names in it; None: neither kind."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {name.partition("/")[2] for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return None
+    if "archive_format" in inside:
+        return "exported"
+    return "torchscript" if {"constants.pkl", "data.pkl"} <= inside else None
+
+
+def load(kind: Kind, name: str, files: Sequence[str] = ()) -> Callable[..., Any]:
     """The factory of one plugin. Imports that plugin and no other.
 
     Raises:
       PluginError: no such plugin, or it cannot be imported.
     """
-    known = installed(kind)
+    known = installed(kind, files)
     if name not in known:
         raise PluginError(f"no {kind[:-1]} is called {name!r}{_nearest(name, known)}")
     try:
@@ -109,17 +167,32 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
 
 
 def open_plugin(
-    kind: Kind, spec: str, options: Mapping[str, str], *, device: object = None
+    kind: Kind,
+    spec: str,
+    options: Mapping[str, str],
+    *,
+    device: object = None,
+    trust: bool = False,
+    files: Sequence[str] = (),
 ) -> tuple[Any, str, str]:
     """Open the plugin that `spec` names: (object, plugin name, target).
+
+    Args:
+      kind: of plugin.
+      spec: NAME:TARGET, NAME or a path.
+      options: of the factory, as text.
+      device: for a factory that asks.
+      trust: the user said that programs in files may be run; for a factory that asks.
+      files: Python files that bring more plugins.
 
     Raises:
       ConfigError: the spec, an option or the target is wrong; unknown keys name the nearest.
       PluginError: the plugin is missing, or raised something foreign while opening.
     """
-    name, target = resolve(kind, spec)
-    factory = load(kind, name)
-    arguments = bind(factory, options, what=f"the {kind[:-1]} {name!r}", device=device)
+    name, target = resolve(kind, spec, files)
+    factory = load(kind, name, files)
+    what = f"the {kind[:-1]} {name!r}"
+    arguments = bind(factory, options, what=what, device=device, trust=trust)
     try:
         return factory(target, **arguments), name, target
     except (GanauditError, KeyboardInterrupt):
@@ -131,7 +204,12 @@ def open_plugin(
 
 
 def bind(
-    factory: Callable[..., Any], options: Mapping[str, str], *, what: str, device: object = None
+    factory: Callable[..., Any],
+    options: Mapping[str, str],
+    *,
+    what: str,
+    device: object = None,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments for `factory` from text, converted by the annotation of each parameter.
 
@@ -155,8 +233,8 @@ def bind(
             arguments[key] = text
         else:
             raise ConfigError(f"{what} has no option {key!r}{_nearest(key, settable)}")
-    if "device" in keywords:
-        arguments["device"] = device
+    provided = {"device": device, "trust": trust}
+    arguments |= {name: value for name, value in provided.items() if name in keywords}
     missing = [
         name
         for name, parameter in keywords.items()
@@ -225,7 +303,7 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"; there are {', '.join(names)}" if names else ""
 
 
-def catalogue(name: str | None = None) -> list[dict[str, Any]]:
+def catalogue(name: str | None = None, files: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What is installed; of the plugins called `name`, also the options and what they say.
 
     Raises:
@@ -235,18 +313,18 @@ def catalogue(name: str | None = None) -> list[dict[str, Any]]:
     entries = [
         {"kind": kind[:-1], "name": entry.name, "factory": entry.value}
         for kind in kinds
-        for entry in installed(kind).values()
+        for entry in installed(kind, files).values()
         if name in (None, entry.name)
     ]
     if name is None:
         return entries
     if not entries:
-        known = [known for kind in kinds for known in installed(kind)]
+        known = [known for kind in kinds for known in installed(kind, files)]
         raise PluginError(f"no plugin is called {name!r}{_nearest(name, known)}")
     detailed: list[dict[str, Any]] = []
     for kind, entry in ((kind, entry) for kind in kinds for entry in entries):
         if entry["kind"] == kind[:-1]:
-            factory = load(kind, name)
+            factory = load(kind, name, files)
             about = inspect.getdoc(factory) or ""
             detailed.append({**entry, "options": options_of(factory), "about": about})
     return detailed

@@ -9,6 +9,12 @@ def plugins(
     name: Annotated[
         str | None, typer.Argument(help="A plugin whose options are shown; it is imported.")
     ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py", help="Your own code: brings more plugins; may be repeated."
+        ),
+    ] = None,
     format_: Annotated[str, typer.Option("--format", help="rich or json, on stdout.")] = "rich",
 ) -> None:
     """List generators and descriptors, or the options of one of them."""
@@ -19,7 +25,7 @@ def plugins(
     from ganaudit.report.terminal import show_plugins
 
     check_format(format_)
-    found = catalogue(name)
+    found = catalogue(name, tuple(plugin or ()))
     if format_ == "json":
         print(json.dumps(found, indent=2))
     else:

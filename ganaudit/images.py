@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ganaudit.errors import SourceError
+from ganaudit.errors import ConfigError, SourceError
 
 Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
+_OUTSIDE, _OUTSIDE_SHARE = 0.05, 0.1  # of a range: how far, and how many values may be so far
+_NARROW = 1 / 16  # of a range that values at least span
 _EXACT_SIDE, _PICTURE_SIDE = 64, 128  # of pictures in reports
 
 
@@ -80,6 +82,42 @@ def _quantise(images: torch.Tensor, value_range: tuple[float, float] | None) -> 
     black, white = value_range
     levels = (images.to(torch.float32) - black) * (255 / (white - black))
     return levels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def check_range(images: torch.Tensor, value_range: tuple[float, float]) -> str | None:
+    """Hold a generator's first images against the range that was declared for them.
+
+    A little beyond the range is usual (a StyleGAN's output has no bound, and is clipped).
+
+    Args:
+      images: floating point, any shape.
+      value_range: the values of black and white.
+
+    Returns:
+      A sentence if the values leave half of the range unused, else None.
+
+    Raises:
+      ConfigError: more than a tenth of the values lie more than a twentieth of the range outside,
+        or all of them span less than a sixteenth of it.
+    """
+    values = images.detach()[torch.isfinite(images)].to(torch.float32)
+    if not len(values):
+        return None
+    black, white = value_range
+    low, high = float(values.min()), float(values.max())
+    span, found = white - black, f"the values of the first images go from {low:.4g} to {high:.4g}"
+    far = (values < black - _OUTSIDE * span) | (values > white + _OUTSIDE * span)
+    share = float(far.to(torch.float32).mean())
+    if share > _OUTSIDE_SHARE or 0 < high - low < _NARROW * span:
+        raise ConfigError(
+            f"{found}, {share:.0%} of them outside the declared range {black:g},{white:g}; say "
+            "which values are black and white: --set range=BLACK,WHITE"
+        )
+    middle = (black + white) / 2
+    if low >= middle or high <= middle:
+        half = "upper" if low >= middle else "lower"
+        return f"{found}: the {half} half of the declared range {black:g},{white:g} alone is used"
+    return None
 
 
 def check_images(images: object, count: int) -> torch.Tensor:

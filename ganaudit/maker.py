@@ -57,8 +57,8 @@ class Recipe:
       batch: images rendered and embedded at once.
       width: D, columns of an embedding.
       timeout_s: for each call of the generator.
-      one_by_one: the generator's images depend on their batch mates: it renders single slots.
-      embed_one_by_one: likewise the descriptor.
+      embed_one_by_one: the descriptor's rows depend on their batch mates: it embeds single images.
+      labels: [L] int64, of which every slot gets one; None: the generator takes none.
       keep: a thumbnail of every image is stored with its row.
       order: [size] item numbers of a finite source; None: slots are drawn.
       anchors: how many of `order` are anchors; the samples follow them.
@@ -69,8 +69,8 @@ class Recipe:
     batch: int
     width: int
     timeout_s: float
-    one_by_one: bool = False
     embed_one_by_one: bool = False
+    labels: NDArray[np.int64] | None = None
     keep: bool = False
     order: NDArray[np.int64] | None = None
     anchors: int = 0
@@ -224,12 +224,11 @@ class Maker:
             for where, images in self.render(self.draws(stream, part)).images:
                 yield from zip(part[where].tolist(), images, strict=True)
 
-    def render(self, draws: Draws, *, one_by_one: bool | None = None) -> Rendered:
+    def render(self, draws: Draws, *, one_by_one: bool = False) -> Rendered:
         """The images of some draws, each looked at: a single colour is no output.
 
         A batch that raises is asked for again slot by slot, so that only the slots that raise fail.
         """
-        one_by_one = self._recipe.one_by_one if one_by_one is None else one_by_one
         step = 1 if one_by_one else len(draws)
         images: list[tuple[NDArray[np.int64], torch.Tensor]] = []
         failures: dict[int, Failure] = {}
@@ -291,7 +290,7 @@ class Maker:
             stream=stream,
             latent_shape=self._source.latent_shape,
             prior=self._source.prior,
-            num_labels=self._source.num_labels,
+            labels=self._recipe.labels,
         ).to(torch.device(self._recipe.device))
 
     def _items(self, stream: Stream, slots: NDArray[np.int64]) -> NDArray[np.int64]:

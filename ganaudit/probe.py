@@ -6,13 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ganaudit.batchnorm import mismatch
 from ganaudit.errors import SourceError
 from ganaudit.generators import BlindGenerator, EmbeddingSource, LatentGenerator, Source
 from ganaudit.maker import Maker, Recipe, Rendered
 from ganaudit.slots import Stream
 
 _IMAGES = 8
+_FACES = 64  # images that say whether most have no face, once some of the first have none
+_PRIOR_IMAGES = (256, 64)  # held against batch norm statistics: usually, and where they are slow
+_PRIOR_SLOW_S = 0.1  # an image
+_PRIOR_MISMATCH = 0.08  # standard deviations; ganaudit.batchnorm says what is usual
 _GREY_LEVELS = 1  # cuDNN picks kernels by batch size: one level is not dependence
 _DISTANCE = 1e-3  # fraction of pi between one image's rows alone and among others
 _FLOATS_PER_VALUE = 64  # memory of a convolutional generator per value of its output, a guess
@@ -37,7 +43,9 @@ class Probe:
     image_size: tuple[int, int] | None
 
 
-def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) -> Probe:
+def probe(
+    source: Source, maker: Maker, recipe: Recipe, *, batch: int | None, max_faceless: float = 1.0
+) -> Probe:
     """Render and embed the first anchors, together and singly.
 
     Args:
@@ -45,9 +53,11 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
       maker: of `recipe`.
       recipe: what is known so far; batch and width are filled here.
       batch: the user's; None: chosen from the memory that is free.
+      max_faceless: share of images without a face, beyond which there is no run.
 
     Raises:
-      SourceError: none of the first images is one, or the generator raised for all of them.
+      SourceError: none of the first images is one, the generator raised for all of them, an image
+        depends on its batch mates, or too many have no face.
       DescriptorError: the descriptor broke its contract on them.
     """
     if isinstance(source, EmbeddingSource):
@@ -74,11 +84,14 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
                 "this run cannot be repeated; draw layer noise from the slot's seed"
             )
         elif _differs(first, maker.render(draws, one_by_one=True)):
-            recipe = replace(recipe, one_by_one=True)
-            warnings.append(
-                "the generator's images depend on their batch mates, so they are rendered one by "
-                "one; is a batch norm in training mode?"
+            raise SourceError(
+                "the generator's images depend on their batch mates, so they are no samples of one "
+                "distribution: is a batch norm in training mode? Call eval() on the network, or "
+                "render images singly with --batch 1"
             )
+        warnings += getattr(source, "warnings", ())
+        warnings += _prior_doubted(source, maker, seconds)
+    _check_faces(maker, together, recipe, max_faceless)
     for images, (rows, valid) in zip(shown, together, strict=True):
         alone, _ = maker.embed(images, one_by_one=True)
         gap = np.linalg.norm(alone[valid].astype(np.float64) - rows[valid], axis=1)
@@ -95,6 +108,53 @@ def probe(source: Source, maker: Maker, recipe: Recipe, *, batch: int | None) ->
         batch = min(32, _fit(height, width, recipe)) if blind else _fit(height, width, recipe)
     recipe = replace(recipe, batch=batch, width=together[0][0].shape[1])
     return Probe(recipe, warnings, seconds, (height, width))
+
+
+def _prior_doubted(source: LatentGenerator, maker: Maker, seconds: float) -> list[str]:
+    """A warning when batch norms see other inputs than in training."""
+    module = getattr(source, "module", None)
+    if not isinstance(module, torch.nn.Module):
+        return []
+    slots = np.arange(_PRIOR_IMAGES[seconds > _PRIOR_SLOW_S], dtype=np.int64)
+
+    def run() -> None:
+        for part in np.array_split(slots, len(slots) // _IMAGES):
+            maker.render(maker.draws(Stream.ANCHORS, part))
+
+    found = mismatch(module, run)
+    if found is None or found.largest <= _PRIOR_MISMATCH:
+        return []
+    return [
+        f"the prior {source.prior} may be wrong: under it the inputs of a batch norm are "
+        f"{found.mean:.2f} standard deviations from those in training, and their spread "
+        f"{found.spread:.0%} from it; under the right prior of the right network it is within a "
+        "few hundredths. A wrong prior changes the score"
+    ]
+
+
+def _check_faces(
+    maker: Maker,
+    together: list[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    recipe: Recipe,
+    most: float,
+) -> None:
+    """Stop early a run of which most images would be left out."""
+    valid = np.concatenate([valid for _, valid in together])
+    if valid.all():
+        return
+    last = _FACES if recipe.order is None else min(_FACES, len(recipe.order))
+    for start in range(len(valid), last, _IMAGES):
+        slots = np.arange(start, min(start + _IMAGES, last), dtype=np.int64)
+        for _, images in maker.render(maker.draws(Stream.ANCHORS, slots)).images:
+            valid = np.concatenate([valid, maker.embed(images)[1]])
+    faceless = float((~valid).mean())
+    if faceless > most:
+        raise SourceError(
+            f"the descriptor finds no face in {int((~valid).sum())} of the first {len(valid)} "
+            f"images ({faceless:.0%}, --max-faceless {most:g}): images that are cropped faces "
+            "already need no detector (--set descriptor.detect=false), what is not a face needs "
+            "another descriptor, and --max-faceless 1 scores those that have one"
+        )
 
 
 def _differs(one: Rendered, other: Rendered) -> bool:

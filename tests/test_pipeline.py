@@ -101,7 +101,7 @@ def test_images_without_a_face_are_counted_and_not_scored(config: Make) -> None:
             rows, _ = super().embed(images)
             return rows, rows[:, 0] > 0
 
-    report = audit(config(), descriptor=Choosy()).report
+    report = audit(config(max_faceless=0.75), descriptor=Choosy()).report
     plain = audit(config(out=Path("plain")))
     faces = [
         (stored(plain.folder, s, n)[:, 0] > 0).sum() for s, n in zip(Stream, (64, 256), strict=True)
@@ -136,8 +136,10 @@ def test_zero_anchors_never_pass(config: Make) -> None:
             rows, valid = super().embed(images)
             return rows, ~valid
 
-    with pytest.raises(SourceError, match="none of the 64 anchors can be scored"):
+    with pytest.raises(SourceError, match="no face in 64 of the first 64 images .* --max-faceless"):
         audit(config(), descriptor=Blank())
+    with pytest.raises(SourceError, match="none of the 64 anchors can be scored"):
+        audit(config(max_faceless=1.0), descriptor=Blank())
     assert not (config().out / "report.json").exists()
 
 
@@ -164,7 +166,7 @@ def test_a_conditional_generator_is_audited_over_all_its_labels(config: Make) ->
     source = OneAPicture()
     report = audit(config(), source).report
     repeated = sum(
-        int((draw(np.arange(count), seed=0, stream=stream, num_labels=4).labels == 0).sum())
+        int((draw(np.arange(count), seed=0, stream=stream, labels=np.arange(4)).labels == 0).sum())
         for stream, count in zip(Stream, (64, 256), strict=True)
     )
     # 320 labels of 4: within five standard deviations, sqrt(320 * 3) / 4 = 7.7, of 80.

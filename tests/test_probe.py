@@ -30,7 +30,6 @@ def test_a_good_generator_gets_a_whole_recipe_without_a_warning() -> None:
     found = probed(Toy())
     assert found.warnings == []
     assert (found.recipe.width, found.image_size) == (16, (4, 4))
-    assert not found.recipe.one_by_one
     assert not found.recipe.embed_one_by_one
     assert found.seconds_per_image > 0
 
@@ -112,17 +111,16 @@ class Shifting(Toy):
         return images.clamp(0, 255).to(torch.uint8)
 
 
-def test_images_that_depend_on_their_batch_mates_are_rendered_one_by_one() -> None:
-    found = probed(Shifting(lambda draws: 2 * len(draws)))
-    assert found.recipe.one_by_one
-    (warning,) = found.warnings
-    assert "depend on their batch mates" in warning
+def test_images_that_depend_on_their_batch_mates_stop_the_run() -> None:
+    source = Shifting(lambda draws: 2 * len(draws))
+    with pytest.raises(SourceError, match=r"depend on their batch mates, .* --batch 1$"):
+        probed(source)
+    assert probed(source, batch=1).warnings == []
 
 
 def test_a_grey_level_is_no_dependence() -> None:
     found = probed(Shifting(lambda draws: len(draws) > 1))
     assert found.warnings == []
-    assert not found.recipe.one_by_one
 
 
 def test_a_generator_that_is_not_deterministic_is_named_and_nothing_else_is_said() -> None:
@@ -130,7 +128,6 @@ def test_a_generator_that_is_not_deterministic_is_named_and_nothing_else_is_said
     found = probed(Shifting(lambda draws: next(calls)))
     (warning,) = found.warnings
     assert "not deterministic" in warning
-    assert not found.recipe.one_by_one
 
 
 class Leaning(Pixels):

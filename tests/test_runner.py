@@ -206,7 +206,7 @@ def test_labels_and_seeds_reach_a_conditional_generator() -> None:
             return super().render(draws)
 
     source = Conditional()
-    rows_of(source, batch=16)
+    rows_of(source, batch=16, labels=np.arange(3))
     labels = torch.cat([draws.labels for draws in source.given])
     seeds = torch.cat([draws.seeds for draws in source.given])
     assert [len(draws) for draws in source.given] == [16, 16, 8]
@@ -411,7 +411,7 @@ def test_images_without_a_face_are_kept_apart_from_failures() -> None:
     assert np.array_equal(rows.hashes[no_face], whole.hashes[no_face])
 
 
-def test_one_by_one_means_one_by_one() -> None:
+def test_embedding_one_by_one_means_one_by_one() -> None:
     sizes: list[tuple[str, int]] = []
 
     class Watched(Toy):
@@ -424,10 +424,10 @@ def test_one_by_one_means_one_by_one() -> None:
             sizes.append(("embed", len(images)))
             return super().embed(images)
 
-    maker = Maker(Watched(), Watching(), recipe(one_by_one=True, embed_one_by_one=True))
+    maker = Maker(Watched(), Watching(), recipe(embed_one_by_one=True))
     rows = maker.rows(Stream.SAMPLES, 0, 10)
     maker.close()
-    assert set(sizes) == {("render", 1), ("embed", 1)}
+    assert set(sizes) == {("render", 8), ("render", 2), ("embed", 1)}
     assert np.array_equal(rows.rows, rows_of(Toy(), count=10)[0].rows)
 
 

@@ -1,8 +1,13 @@
 """What a generator under audit can do. Capability is the type.
 
 A plugin returns an object of one of these shapes; it need not import ganaudit. Beside what a
-Protocol names, any of them may carry `identity`, a mapping of JSON values that says which generator
-this is (file hashes, psi, noise mode): it is pinned in the run's manifest.
+Protocol names, any of them may carry
+
+- `identity`, a mapping of JSON values that says which generator this is (file hashes, psi, noise
+  mode): it is pinned in the run's manifest;
+- `assumptions`, sentences about what it was told and cannot know: they stand in the report;
+- `warnings`, sentences about what its first images made doubtful;
+- `module`, the torch network that it runs: the prior is held against its batch norm statistics.
 """
 
 from collections.abc import Iterator, Mapping

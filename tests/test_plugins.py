@@ -40,20 +40,17 @@ def some_draws(source: Any, count: int = 5, seed: int = 0) -> Draws:
         stream=Stream.SAMPLES,
         latent_shape=source.latent_shape,
         prior=source.prior,
-        num_labels=source.num_labels,
+        labels=np.arange(source.num_labels) if source.num_labels else None,
     )
 
 
 def test_these_plugins_ship() -> None:
     """A new one needs tests here."""
-    assert set(registry.installed("generators")) == {
-        "checkpoint",
-        "demo",
-        "embeddings",
-        "images",
-        "python",
-    }
-    assert set(registry.installed("descriptors")) == {"digits", "onnx"}
+    generators = "checkpoint demo embeddings exported images onnx python torchscript"
+    assert set(registry.installed("generators")) == set(generators.split())
+    descriptors = "digits facenet onnx timm torchscript"
+    assert set(registry.installed("descriptors")) == set(descriptors.split())
+    assert set(registry.installed("fetchers")) == {"facenet", "timm"}
 
 
 # -- demo -------------------------------------------------------------------------------------
@@ -93,7 +90,7 @@ def test_the_report_names_the_mode_planted_in_the_demo_and_its_share(config: Mak
         draws = draw(
             np.array(slots), seed=asked.seed, stream=stream, latent_shape=source.latent_shape
         )
-        return source._module.planted(draws.latents).numpy()
+        return source.module.planted(draws.latents).numpy()
 
     share = planted(Stream.SAMPLES, range(n)).mean()
     assert 0.06 < share < 0.10  # five standard deviations are .02
@@ -147,13 +144,13 @@ def test_a_path_is_told_apart_by_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"latent_shape": [5]}, "prior must be normal or uniform, got None"),
-        (FACTS | {"prior": "cauchy"}, "prior must be normal or uniform, got 'cauchy'"),
-        ({"prior": "normal"}, "declares no usable latent_shape"),
-        (FACTS | {"latent_shape": [0]}, "declares no usable latent_shape"),
-        (FACTS | {"latent_shape": [2**20, 2**20]}, "declares no usable latent_shape"),
-        (FACTS | {"latent_shape": 5}, "declares no usable latent_shape"),
-        (FACTS | {"latent_shape": [True]}, "declares no usable latent_shape"),
+        ({"latent_shape": [5]}, "must declare prior and latent_shape: is it a generator"),
+        (FACTS | {"prior": "cauchy"}, "prior must be one of normal, .*, got 'cauchy'"),
+        ({"prior": "normal"}, "must declare prior and latent_shape: is it a generator"),
+        (FACTS | {"latent_shape": [0]}, "latent_shape must be positive whole numbers"),
+        (FACTS | {"latent_shape": [2**20, 2**20]}, "latent_shape must be positive whole numbers"),
+        (FACTS | {"latent_shape": 5}, "latent_shape must be positive whole numbers"),
+        (FACTS | {"latent_shape": [True]}, "latent_shape must be positive whole numbers"),
     ],
 )
 def test_a_checkpoint_must_say_what_it_takes(
@@ -372,7 +369,7 @@ def test_the_identity_of_user_code_is_its_file_and_factory(user_code: Path) -> N
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("no_prior", r"declares no prior \(normal, uniform\); .* say --set prior="),
+        ("no_prior", r"declares no prior \(normal, uniform, .*\); .* say --set prior="),
         ("no_shape", "declares no latent_shape; say --set latent_shape="),
         ("backwards", "range must go from black up to white"),
         ("seven", "has no function 'seven'"),

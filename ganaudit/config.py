@@ -1,7 +1,9 @@
 """Requests, one frozen dataclass a verb. Each default is written once, here.
 
 A value comes from a flag, else the environment (`GANAUDIT_THETA=0.4`), else `[tool.ganaudit]` in
-the pyproject.toml of the working directory, else the default; `origins` remembers which.
+the pyproject.toml of the working directory (other verbs than diagnose: a table of their name in
+it), else the default; `origins` remembers which. That programs in files may be run is said by a
+flag alone.
 """
 
 import difflib
@@ -10,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ganaudit.errors import ConfigError
 
@@ -19,7 +21,9 @@ Format = Literal["rich", "json"]
 Keep = Literal["auto", "thumbnails", "none"]
 OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
 
-_FILE_TABLE = "[tool.ganaudit]"
+_FLAG_ALONE = "trust"  # a file that lies beside the audited one must not be able to say it
+_VERBS = ("threshold",)  # with a table of their own in [tool.ganaudit]
+_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,9 @@ class DiagnoseConfig:
     """Request of `ganaudit diagnose`."""
 
     generator: str = ""  # a path, NAME:TARGET or demo
-    descriptor: str | None = None  # a path, NAME or NAME:TARGET; None: digits, for the demo alone
+    descriptor: str | None = None  # a path, NAME or NAME:TARGET; None: the card's, or the demo's
+    descriptor_card: Path | None = None  # what `ganaudit threshold` measured of the descriptor
+    labels: str | None = None  # uniform, a class number, or a file of labels; None: uniform
     anchors: int = 10_000  # images scored against
     samples: int = 10_000  # images scored
     theta: float | None = None  # reach of the similarity, fraction of pi; None: descriptor's card
@@ -42,6 +48,9 @@ class DiagnoseConfig:
     output: tuple[str, ...] = ()  # FORMAT:PATH, written beside what the run's folder gets
     keep: Keep = "auto"  # thumbnails of every image; auto: where none can be asked for again
     set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
+    plugin: tuple[str, ...] = ()  # Python files that bring generators and descriptors
+    trust: bool = False  # programs in files (TorchScript, torch.export) may be run
+    max_faceless: float = 0.5  # share of images without a face from which a run is stopped
     backend: Backend = "auto"
     timeout_s: float = 300.0  # for opening the generator and for each batch it renders
     format: Format = "rich"
@@ -60,6 +69,8 @@ class DiagnoseConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"--{name} must be in (0, 1], a fraction of pi, got {value}")
+        if not 0 <= self.max_faceless <= 1:
+            raise ConfigError(f"--max-faceless must be a share in [0, 1], got {self.max_faceless}")
         if self.reference == "":
             raise ConfigError("--reference wants a folder of images, got an empty name")
         if not 0 < self.timeout_s < 1e7:
@@ -74,7 +85,8 @@ class DiagnoseConfig:
         """The request as JSON values, without the origins."""
         values = asdict(self)
         del values["origins"]
-        return values | {"out": None if self.out is None else str(self.out)}
+        paths = {name: values[name] for name in ("out", "descriptor_card")}
+        return values | {name: None if path is None else str(path) for name, path in paths.items()}
 
 
 def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
@@ -116,19 +128,22 @@ def split_outputs(pairs: tuple[str, ...]) -> list[tuple[OutputFormat, Path]]:
     return outputs
 
 
-def resolve(flags: Mapping[str, Any], *, folder: Path | None = None) -> DiagnoseConfig:
+def resolve(
+    kind: type[_Config], flags: Mapping[str, Any], *, folder: Path | None = None
+) -> _Config:
     """The complete request from `flags` (None: not given), environment, file and defaults.
 
     Args:
+      kind: the config of a verb: a dataclass with `origins`.
       flags: field name to value.
       folder: where pyproject.toml may lie; None: the working directory.
     """
-    hints = get_type_hints(DiagnoseConfig)
-    names = [entry.name for entry in fields(DiagnoseConfig) if entry.name != "origins"]
-    table = _file_table((folder or Path.cwd()) / "pyproject.toml")
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in fields(kind) if entry.name != "origins"]  # type: ignore[arg-type]
+    table, where = _file_table((folder or Path.cwd()) / "pyproject.toml", kind)
     for key in table:
         if key.replace("-", "_") not in names:
-            raise ConfigError(f"{_FILE_TABLE} has no setting {key!r}{_suggest(key, names)}")
+            raise ConfigError(f"{where} has no setting {key!r}{_suggest(key, names)}")
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name in names:
@@ -136,15 +151,20 @@ def resolve(flags: Mapping[str, Any], *, folder: Path | None = None) -> Diagnose
         in_file = next((key for key in (name, name.replace("_", "-")) if key in table), None)
         if flags.get(name) not in (None, ()):
             values[name], origins[name] = flags[name], "flag"
+        elif name == _FLAG_ALONE and (os.environ.get(variable) or in_file):
+            raise ConfigError(
+                f"{name} is said by the flag --{name} alone, not by {variable} or a file"
+            )
         elif os.environ.get(variable):
             values[name] = _parse(variable, os.environ[variable], hints[name])
             origins[name] = variable
         elif in_file is not None:
-            where = f"{_FILE_TABLE} {in_file}"
-            values[name], origins[name] = _parse(where, table[in_file], hints[name]), _FILE_TABLE
+            values[name] = _parse(f"{where} {in_file}", table[in_file], hints[name])
+            origins[name] = where
         else:
             origins[name] = "default"
-    return DiagnoseConfig(**values, origins=origins)
+    make: Any = kind
+    return cast(_Config, make(**values, origins=origins))
 
 
 def check_seed(seed: int) -> int:
@@ -154,17 +174,21 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def _file_table(path: Path) -> dict[str, Any]:
+def _file_table(path: Path, kind: type[Any]) -> tuple[dict[str, Any], str]:
+    """The settings of a verb in a pyproject.toml, and what that table is called."""
+    verb = kind.__name__.removesuffix("Config").lower()
+    where = f"[tool.ganaudit.{verb}]" if verb in _VERBS else "[tool.ganaudit]"
     if not path.is_file():
-        return {}
+        return {}, where
     try:
-        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
+        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name} cannot be read: {error}") from error
-    table = tool.get("ganaudit", {}) if isinstance(tool, dict) else tool
+    for key in where.strip("[]").split("."):
+        table = table.get(key, {}) if isinstance(table, dict) else table
     if not isinstance(table, dict):
-        raise ConfigError(f"{_FILE_TABLE} in {path.name} must be a table")
-    return table
+        raise ConfigError(f"{where} in {path.name} must be a table")
+    return {key: value for key, value in table.items() if key not in _VERBS}, where
 
 
 def _parse(where: str, value: Any, hint: Any) -> Any:
@@ -193,8 +217,17 @@ def _parse(where: str, value: Any, hint: Any) -> Any:
 
 def _check_texts(config: DiagnoseConfig) -> None:
     """What a report repeats must be Unicode, which a file name need not be."""
-    for name in ("generator", "descriptor", "reference", "set"):
+    for name in (
+        "generator",
+        "descriptor",
+        "descriptor_card",
+        "reference",
+        "labels",
+        "set",
+        "plugin",
+    ):
         value = getattr(config, name) or ""
+        value = str(value) if isinstance(value, Path) else value
         for text in (value,) if isinstance(value, str) else value:
             try:
                 text.encode()

@@ -1,6 +1,7 @@
 """What turns an image into an identity: a descriptor, its card and its preprocessing."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -78,6 +79,7 @@ class DescriptorCard:
       weights_sha256: of the weights file as it was read.
       licence: of the weights; None: not known.
       preprocessing: None: the descriptor has its own.
+      settings: JSON values; whatever else decides a row (a detector's thresholds).
       theta: recommended reach of the similarity, fraction of pi; None: not measured.
       radius: recommended radius of a neighbourhood, fraction of pi; None: not measured.
       origin: how theta and radius were measured; None: they were not.
@@ -87,6 +89,7 @@ class DescriptorCard:
     weights_sha256: str
     licence: str | None = None
     preprocessing: Preprocessing | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     theta: float | None = None
     radius: float | None = None
     origin: str | None = None
@@ -96,7 +99,8 @@ class DescriptorCard:
         from dataclasses import asdict
 
         steps = None if self.preprocessing is None else asdict(self.preprocessing)
-        return {"name": self.name, "sha256": self.weights_sha256, "preprocessing": steps}
+        pinned = {"name": self.name, "sha256": self.weights_sha256, "preprocessing": steps}
+        return pinned | ({"settings": dict(self.settings)} if self.settings else {})
 
 
 @runtime_checkable

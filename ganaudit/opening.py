@@ -2,7 +2,8 @@
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from ganaudit import registry
 from ganaudit.config import DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError, PluginError
+from ganaudit.files import sha256_of
 from ganaudit.generators import (
     BlindGenerator,
     EmbeddingSource,
@@ -19,11 +21,15 @@ from ganaudit.generators import (
     Source,
     identity_of,
 )
+from ganaudit.labels import Law, law_of
 from ganaudit.maker import Guard, Maker, Recipe
 from ganaudit.probe import Probe, probe
 from ganaudit.runner import Team
 from ganaudit.scoring import Scale
 from ganaudit.slots import permutation
+
+if TYPE_CHECKING:
+    from ganaudit.cards import CardFile
 
 _DEMO_DESCRIPTOR = "digits"
 
@@ -41,6 +47,7 @@ class Request:
       theta: reach of the similarity, fraction of pi.
       radius: of a neighbourhood, fraction of pi.
       origins: where theta and radius come from.
+      law: how labels are drawn; None: the generator takes none.
       order: [size] item numbers of a finite source in the run's order; None: slots are drawn.
     """
 
@@ -52,6 +59,7 @@ class Request:
     theta: float
     radius: float
     origins: dict[str, str]
+    law: Law | None
     order: NDArray[np.int64] | None
 
     def manifest(self) -> dict[str, Any]:
@@ -63,7 +71,12 @@ class Request:
         }
         if self.order is not None:  # the samples follow the anchors
             pinned["anchors"] = self.config.anchors
-        return pinned
+        return pinned | (dict(self.law.identity) if self.law is not None else {})
+
+    def assumptions(self) -> list[str]:
+        """What was taken on somebody's word, a sentence each."""
+        law = [] if self.law is None else [self.law.sentence]
+        return [*getattr(self.source, "assumptions", ()), *law]
 
     def scale(self) -> Scale:
         """What decides a tally, beside the rows."""
@@ -88,6 +101,7 @@ class Request:
             width=1,
             timeout_s=self.config.timeout_s,
             keep=self._keeps(),
+            labels=None if self.law is None else self.law.choices,
             order=self.order,
             anchors=self.config.anchors,
         )
@@ -124,7 +138,7 @@ def open_request(
       ConfigError: something cannot be opened, contradicts something else, or is missing.
       SourceError: the generator's own code raised or hung.
     """
-    device = _device(config.device)
+    device = open_device(config.device)
     given = source is not None
     if source is None:
         source, generator = _open_source(config, device)
@@ -134,10 +148,20 @@ def open_request(
             raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
     if given and config.workers not in (None, 1):
         raise ConfigError("--workers needs a generator that each process can open by its name")
+    card = None
+    if config.descriptor_card is not None:
+        from ganaudit.cards import read_card
+
+        card = read_card(config.descriptor_card)
     if descriptor is None:
-        descriptor = _open_descriptor(config, source, generator, device)
-    theta, theta_origin = _scale("theta", config.theta, descriptor)
-    radius, radius_origin = _scale("radius", config.radius, descriptor)
+        descriptor = _open_descriptor(config, source, generator, card, device)
+    if card is not None:
+        if descriptor is None:
+            raise ConfigError("embeddings are described already; leave --descriptor-card out")
+        card.check(descriptor.card)
+    theta, theta_origin = _scale("theta", config.theta, descriptor, card)
+    radius, radius_origin = _scale("radius", config.radius, descriptor, card)
+    num_labels = source.num_labels if isinstance(source, LatentGenerator) else 0
     return Request(
         config=config,
         source=source,
@@ -147,6 +171,7 @@ def open_request(
         theta=theta,
         radius=radius,
         origins={"theta_origin": theta_origin, "radius_origin": radius_origin},
+        law=law_of(config.labels, num_labels),
         order=_order(config, source),
     )
 
@@ -165,6 +190,7 @@ def open_reference(request: Request) -> Request:
         generator=name,
         descriptor=(config.descriptor or _DEMO_DESCRIPTOR) if described else None,
         set=tuple(pair for pair in config.set if pair.startswith("descriptor.")),
+        labels=None,
         anchors=1,
         samples=1,
     )
@@ -179,14 +205,20 @@ def open_reference(request: Request) -> Request:
             f"--reference {name}: embeddings are compared with embeddings, images with images"
         )
     order = permutation(source.size, seed=config.seed)
-    return replace(request, config=config, source=source, generator=identity, order=order)
+    return replace(request, config=config, source=source, generator=identity, law=None, order=order)
 
 
 def first_images(request: Request, *, batch: int | None) -> Probe:
     """Probe an opened request; `batch`: the user's, or None."""
     recipe = request.recipe()
     with closing(request.maker(recipe, reopen=False)) as maker:
-        return probe(request.source, maker, recipe, batch=batch)
+        return probe(
+            request.source,
+            maker,
+            recipe,
+            batch=batch,
+            max_faceless=request.config.max_faceless,
+        )
 
 
 def open_maker(config: DiagnoseConfig, recipe: Recipe, device: str) -> Maker:
@@ -195,7 +227,12 @@ def open_maker(config: DiagnoseConfig, recipe: Recipe, device: str) -> Maker:
     return request.maker(replace(recipe, device=device), reopen=True)
 
 
-def _device(wanted: str) -> str:
+def open_device(wanted: str) -> str:
+    """`--device` as "cpu" or "cuda:N".
+
+    Raises:
+      ConfigError: there is no such device.
+    """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -218,7 +255,12 @@ def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str,
     try:
         source, name, target = guard.call(
             lambda: registry.open_plugin(
-                "generators", config.generator, options, device=torch.device(device)
+                "generators",
+                config.generator,
+                options,
+                device=torch.device(device),
+                trust=config.trust,
+                files=config.plugin,
             ),
             what="opening the generator",
         )
@@ -230,11 +272,18 @@ def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str,
             "LatentGenerator, BlindGenerator and EmbeddingSource"
         )
     identity = identity_of(source) or {"target": target}
+    file = registry.installed("generators", config.plugin)[name].file
+    if file is not None:
+        identity = {"plugin_sha256": sha256_of(Path(file)), **identity}
     return source, {"plugin": name, "options": options, **identity}
 
 
 def _open_descriptor(
-    config: DiagnoseConfig, source: Source, generator: dict[str, Any], device: str
+    config: DiagnoseConfig,
+    source: Source,
+    generator: dict[str, Any],
+    card: "CardFile | None",
+    device: str,
 ) -> Descriptor | None:
     _, options = split_options(config.set)
     if isinstance(source, EmbeddingSource):
@@ -242,31 +291,46 @@ def _open_descriptor(
             raise ConfigError("embeddings are described already; leave the descriptor out")
         return None
     spec = config.descriptor
+    if card is not None:  # it says how what it measured is opened; the request goes before it
+        spec, options = spec or card.descriptor, {**card.options, **options}
     if spec is None:
         if generator.get("plugin") != "demo":
-            names = ", ".join(registry.installed("descriptors"))
+            names = ", ".join(registry.installed("descriptors", config.plugin))
             raise ConfigError(f"--descriptor is needed: what tells identities apart? ({names})")
         spec = _DEMO_DESCRIPTOR
     descriptor, name, _ = registry.open_plugin(
-        "descriptors", spec, options, device=torch.device(device)
+        "descriptors",
+        spec,
+        options,
+        device=torch.device(device),
+        trust=config.trust,
+        files=config.plugin,
     )
     if not isinstance(descriptor, Descriptor):
         raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
     return descriptor
 
 
-def _scale(name: str, wanted: float | None, descriptor: Descriptor | None) -> tuple[float, str]:
+def _scale(
+    name: str, wanted: float | None, descriptor: Descriptor | None, measured: "CardFile | None"
+) -> tuple[float, str]:
     """The value of theta or radius, and where it comes from."""
     if wanted is not None:
         return wanted, "as requested"
+    if measured is not None:
+        value = measured.theta if name == "theta" else measured.radius
+        if value is None:
+            raise ConfigError(f"--{name} is needed, a fraction of pi: the card has none")
+        return value, measured.origin()
     card = None if descriptor is None else descriptor.card
-    measured = None if card is None else (card.theta if name == "theta" else card.radius)
-    if card is None or measured is None:
+    known = None if card is None else (card.theta if name == "theta" else card.radius)
+    if card is None or known is None:
         what = "these embeddings" if card is None else f"the descriptor {card.name}"
+        how = "" if card is None else "; ganaudit threshold measures it"
         raise ConfigError(
-            f"--{name} is needed, a fraction of pi: nobody has measured it for {what}"
+            f"--{name} is needed, a fraction of pi: nobody has measured it for {what}{how}"
         )
-    return measured, card.origin or "descriptor card"
+    return known, card.origin or "descriptor card"
 
 
 def _order(config: DiagnoseConfig, source: Source) -> NDArray[np.int64] | None:

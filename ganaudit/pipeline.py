@@ -164,7 +164,7 @@ def diagnose(
         reference=section,
         gallery=pictures.figures(files, radius=request.radius) if files else None,
         warnings=warnings,
-        assumptions=list(getattr(request.source, "assumptions", ())),
+        assumptions=request.assumptions(),
         environment=versions | {"backend": scored.backend},
         timings=clock.laps,
     )

@@ -15,6 +15,7 @@ from ganaudit.config import (
 from ganaudit.errors import ConfigError
 
 FIELDS = [field.name for field in dataclasses.fields(DiagnoseConfig) if field.name != "origins"]
+SETTABLE = set(FIELDS) - {"trust"}  # without a flag
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(
     write_table(tmp_path, "theta = 0.1\nradius = 0.1\nseed = 1\ngenerator = 'file'")
     monkeypatch.setenv("GANAUDIT_THETA", "0.2")
     monkeypatch.setenv("GANAUDIT_RADIUS", "0.2")
-    found = resolve({"theta": 0.3, "generator": None, "set": ()}, folder=tmp_path)
+    found = resolve(DiagnoseConfig, {"theta": 0.3, "generator": None, "set": ()}, folder=tmp_path)
     assert (found.theta, found.radius, found.seed, found.generator) == (0.3, 0.2, 1, "file")
     assert found.anchors == 10_000
     assert found.origins == {name: "default" for name in FIELDS} | {
@@ -55,29 +56,31 @@ def test_the_file_is_that_of_the_working_directory_unless_said(
     write_table(tmp_path, "seed = 5")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert resolve({"generator": "demo"}).seed == 5
-    assert resolve({"generator": "demo"}, folder=elsewhere).seed == 0
+    assert resolve(DiagnoseConfig, {"generator": "demo"}).seed == 5
+    assert resolve(DiagnoseConfig, {"generator": "demo"}, folder=elsewhere).seed == 0
     monkeypatch.chdir(elsewhere)
-    assert resolve({"generator": "demo"}).seed == 0
+    assert resolve(DiagnoseConfig, {"generator": "demo"}).seed == 0
 
 
 def test_a_false_or_zero_flag_is_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANAUDIT_RESUME", "true")
     monkeypatch.setenv("GANAUDIT_SEED", "7")
-    found = resolve({"generator": "demo", "resume": False, "seed": 0})
+    found = resolve(DiagnoseConfig, {"generator": "demo", "resume": False, "seed": 0})
     assert found.resume is False and found.seed == 0
     assert found.origins["resume"] == found.origins["seed"] == "flag"
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANAUDIT_SEED", "")
-    assert resolve({"generator": "demo"}).origins["seed"] == "default"
+    assert resolve(DiagnoseConfig, {"generator": "demo"}).origins["seed"] == "default"
 
 
 def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
         "generator": ("demo:collapsed", "demo:collapsed"),
         "descriptor": ("digits", "digits"),
+        "descriptor_card": ("threshold/card.json", Path("threshold/card.json")),
+        "labels": ("3", "3"),
         "anchors": ("11", 11),
         "samples": ("12", 12),
         "theta": ("0.4", 0.4),
@@ -92,19 +95,23 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "output": ("html:a.html csv:b", ("html:a.html", "csv:b")),
         "keep": ("none", "none"),
         "set": ("a=1 descriptor.b=2", ("a=1", "descriptor.b=2")),
+        "plugin": ("mine.py", ("mine.py",)),
+        "max_faceless": ("0.25", 0.25),
         "backend": ("faiss", "faiss"),
         "timeout_s": ("1.5", 1.5),
         "format": ("json", "json"),
         "dry_run": ("1", True),
     }
-    assert set(texts) == set(FIELDS)
+    assert set(texts) == SETTABLE
     for name, (text, _) in texts.items():
         monkeypatch.setenv(f"GANAUDIT_{name.upper()}", text)
-    found = resolve({})
-    assert found.origins == {name: f"GANAUDIT_{name.upper()}" for name in FIELDS}
+    found = resolve(DiagnoseConfig, {})
+    assert found.origins == {
+        name: f"GANAUDIT_{name.upper()}" if name in SETTABLE else "default" for name in FIELDS
+    }
     for name, (_, value) in texts.items():
         assert getattr(found, name) == value
-        assert type(getattr(found, name)) is type(value) or name == "out"
+        assert type(getattr(found, name)) is type(value) or isinstance(value, Path)
 
 
 def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
@@ -113,11 +120,13 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "generator = 'demo'\ndescriptor = 'digits'\nanchors = 11\nsamples = 12\ntheta = 1\n"
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
-        "set = ['a=1 2', 'descriptor.b=2']\nbackend = 'torch'\ntimeout-s = 2\n"
+        "set = ['a=1 2', 'descriptor.b=2']\nplugin = ['mine.py']\ndescriptor-card = 'card.json'\n"
+        "labels = 'uniform'\nmax-faceless = 1\nbackend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false",
     )
-    found = resolve({})
-    assert set(found.origins.values()) == {"[tool.ganaudit]"}
+    found = resolve(DiagnoseConfig, {})
+    assert {name for name, origin in found.origins.items() if origin == "default"} == {"trust"}
+    assert set(found.origins.values()) == {"[tool.ganaudit]", "default"}
     assert found == DiagnoseConfig(
         generator="demo",
         descriptor="digits",
@@ -135,6 +144,10 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         output=("md:a b.md",),
         keep="thumbnails",
         set=("a=1 2", "descriptor.b=2"),
+        plugin=("mine.py",),
+        descriptor_card=Path("card.json"),
+        labels="uniform",
+        max_faceless=1.0,
         backend="torch",
         timeout_s=2.0,
         format="json",
@@ -144,13 +157,18 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["timeout-s", "timeout_s"])
 def test_a_key_of_the_file_takes_dashes_or_underscores(key: str, tmp_path: Path) -> None:
-    assert resolve({"generator": "demo"}, folder=write_table(tmp_path, f"{key} = 9")).timeout_s == 9
+    assert (
+        resolve(
+            DiagnoseConfig, {"generator": "demo"}, folder=write_table(tmp_path, f"{key} = 9")
+        ).timeout_s
+        == 9
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[tool]\n", "[project]\nname = 'x'\n"])
 def test_a_file_that_says_nothing_of_ganaudit_changes_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
-    assert resolve({"generator": "demo"}) == DiagnoseConfig(generator="demo")
+    assert resolve(DiagnoseConfig, {"generator": "demo"}) == DiagnoseConfig(generator="demo")
 
 
 # What is refused in the file and the environment
@@ -161,11 +179,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         write_table(tmp_path, f"{key} = 3")
         message = rf"\[tool.ganaudit\] has no setting '{key}'; did you mean '{known}'\?"
         with pytest.raises(ConfigError, match=message):
-            resolve({"generator": "demo"})
+            resolve(DiagnoseConfig, {"generator": "demo"})
     for key in ("zzz", "origins"):
         write_table(tmp_path, f"{key} = 3")
         with pytest.raises(ConfigError, match=rf"has no setting '{key}'"):
-            resolve({"generator": "demo"})
+            resolve(DiagnoseConfig, {"generator": "demo"})
 
 
 @pytest.mark.parametrize(
@@ -179,13 +197,13 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
 def test_a_file_that_is_malformed_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        resolve({"generator": "demo"})
+        resolve(DiagnoseConfig, {"generator": "demo"})
 
 
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(ConfigError, match="pyproject.toml cannot be read"):
-        resolve({"generator": "demo"})
+        resolve(DiagnoseConfig, {"generator": "demo"})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +233,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_place(
 ) -> None:
     write_table(tmp_path, line)
     with pytest.raises(ConfigError, match=message):
-        resolve({"generator": None if line.startswith("generator") else "demo"})
+        resolve(DiagnoseConfig, {"generator": None if line.startswith("generator") else "demo"})
 
 
 @pytest.mark.parametrize(
@@ -233,7 +251,7 @@ def test_a_variable_of_the_wrong_type_is_refused_by_its_name(
 ) -> None:
     monkeypatch.setenv(f"GANAUDIT_{variable}", text)
     with pytest.raises(ConfigError, match=message):
-        resolve({"generator": "demo"})
+        resolve(DiagnoseConfig, {"generator": "demo"})
 
 
 # What is refused in a request
@@ -292,7 +310,7 @@ def test_a_request_cannot_be_changed() -> None:
 
 
 def test_two_requests_are_equal_wherever_their_values_came_from() -> None:
-    flagged = resolve({"generator": "demo", "seed": 0})
+    flagged = resolve(DiagnoseConfig, {"generator": "demo", "seed": 0})
     assert flagged.origins["seed"] == "flag"
     assert flagged == DiagnoseConfig(generator="demo")
 

@@ -8,9 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "errors config files registry slots generators images descriptors networks checkpoints "
-    "reasons store screen tally neighbors scores intervals rarefaction diversity fidelity "
-    "diagnosis report maker gallery runner scoring probe opening reference pipeline health cli"
+    "errors config files userfile registry slots labels generators images descriptors cards "
+    "networks checkpoints reasons store screen tally neighbors scores intervals rarefaction "
+    "diversity fidelity diagnosis identities verification report maker gallery runner scoring "
+    "bylabel batchnorm probe opening reference pipeline threshold testing health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "httpx", "timm"}
 EXECUTE_WHAT_THEY_READ = {

@@ -47,7 +47,7 @@ def test_an_object_that_is_no_generator_is_refused(config: Make) -> None:
 
 
 def test_only_the_demo_has_a_descriptor_of_its_own(config: Make) -> None:
-    with pytest.raises(ConfigError, match=r"--descriptor is needed: .*\(digits, onnx"):
+    with pytest.raises(ConfigError, match=r"--descriptor is needed: .*\(digits, facenet, onnx"):
         open_request(config(), source=Toy())
 
 
@@ -167,7 +167,7 @@ def test_embeddings_need_theta_and_radius_and_no_descriptor(config: Make, rows_f
 def test_a_plugin_that_returns_no_generator_is_refused(
     config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganaudit.registry.load", lambda kind, name: lambda target: 7)
+    monkeypatch.setattr("ganaudit.registry.load", lambda kind, name, files: lambda target: 7)
     with pytest.raises(PluginError, match="the generator 'demo' returned int, which is none of"):
         open_request(config(generator="demo"))
     with pytest.raises(PluginError, match="the descriptor 'digits' returned int"):

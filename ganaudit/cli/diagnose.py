@@ -13,6 +13,14 @@ def diagnose(
     descriptor: Annotated[
         str | None, typer.Option(help="Path, NAME or NAME:TARGET: what tells identities apart.")
     ] = None,
+    descriptor_card: Annotated[
+        Path | None,
+        typer.Option(help="card.json of ganaudit threshold: theta, radius, preprocessing."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="uniform, a class number or a file of them, one a line [uniform]."),
+    ] = None,
     anchors: Annotated[int | None, typer.Option(help="Images scored against [10000].")] = None,
     samples: Annotated[int | None, typer.Option(help="Images scored [10000].")] = None,
     theta: Annotated[
@@ -59,6 +67,20 @@ def diagnose(
             help="Option of the generator, or descriptor.KEY=VALUE; may be repeated.",
         ),
     ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py", help="Your own code: brings more plugins; may be repeated."
+        ),
+    ] = None,
+    trust: Annotated[
+        bool | None,
+        typer.Option("--trust", help="Run programs in files: TorchScript, torch.export."),
+    ] = None,
+    max_faceless: Annotated[
+        float | None,
+        typer.Option(help="Share of images without a face that stops a run at once [0.5]."),
+    ] = None,
     backend: Annotated[
         str | None, typer.Option(help="auto, torch or faiss: how pairs are found [auto].")
     ] = None,
@@ -81,6 +103,8 @@ def diagnose(
     flags = {
         "generator": generator,
         "descriptor": descriptor,
+        "descriptor_card": descriptor_card,
+        "labels": labels,
         "anchors": anchors,
         "samples": samples,
         "theta": theta,
@@ -95,6 +119,9 @@ def diagnose(
         "output": tuple(output or ()),
         "keep": keep,
         "set": tuple(set_ or ()),
+        "plugin": tuple(plugin or ()),
+        "trust": trust,
+        "max_faceless": max_faceless,
         "backend": backend,
         "timeout_s": timeout_s,
         "format": format_,

@@ -20,7 +20,7 @@ _LINE_EVERY_S = 10.0
 
 def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
     """Resolve the request, run it, print its result; the exit code."""
-    config = resolve(flags)
+    config = resolve(DiagnoseConfig, flags)
     if verbose:
         for name, origin in config.origins.items():
             print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)

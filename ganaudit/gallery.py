@@ -23,6 +23,7 @@ from ganaudit.store import Rows, Store
 
 NEAREST = 80  # samples beside the worst mode's anchor and a random one: the paper's Fig. 4
 NEAREST_OF_MODE = 6  # beside each dense mode: Fig. 7
+FACELESS = 12  # of those images in which the descriptor found no face
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,19 @@ class Neighborhood:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a report shows: the worst mode, a random anchor, and the dense modes."""
+    """What a report shows.
+
+    Attributes:
+      worst: the worst mode.
+      random: a random anchor.
+      modes: the dense modes.
+      faceless: slots of samples without a face, the first ones.
+    """
 
     worst: Neighborhood
     random: Neighborhood
     modes: list[Neighborhood]
+    faceless: Sequence[int] = ()
 
     def figures(self, files: dict[tuple[Stream, int], str], *, radius: float) -> dict[str, Any]:
         """As JSON values; `files` has the name of each picture that there is."""
@@ -70,6 +79,7 @@ class Gallery:
             "worst": crowd(self.worst),
             "random": crowd(self.random),
             "modes": [crowd(mode) for mode in self.modes],
+            "faceless": [picture(Stream.SAMPLES, slot) for slot in self.faceless],
         }
 
     def slots(self) -> list[tuple[Stream, int]]:
@@ -77,6 +87,7 @@ class Gallery:
         crowds = [self.worst, self.random, *self.modes]
         anchors = {crowd.anchor for crowd in crowds}
         samples = {slot for crowd in crowds for slot in crowd.samples.tolist()}
+        samples |= set(self.faceless)
         return [(Stream.ANCHORS, slot) for slot in sorted(anchors)] + [
             (Stream.SAMPLES, slot) for slot in sorted(samples)
         ]
@@ -89,6 +100,7 @@ def choose(
     *,
     worst: int,
     modes: Sequence[int],
+    faceless: Sequence[int] = (),
     seed: int,
     device: str,
 ) -> Gallery:
@@ -100,6 +112,7 @@ def choose(
       pieces: the stored samples.
       worst: slot of the worst mode.
       modes: slots of the dense modes.
+      faceless: slots of the samples without a face, of which the first are shown.
       seed: draws the random anchor, which is not the worst one unless there is no other.
       device: "cpu" or "cuda:N".
     """
@@ -113,7 +126,7 @@ def choose(
         for i, slot in enumerate(shown)
         for most in (NEAREST if i < 2 else NEAREST_OF_MODE,)
     ]
-    return Gallery(crowds[0], crowds[1], crowds[2:])
+    return Gallery(crowds[0], crowds[1], crowds[2:], faceless[:FACELESS])
 
 
 def write_pictures(

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganaudit.bylabel import by_label
 from ganaudit.config import DiagnoseConfig, split_outputs
 from ganaudit.descriptors import Descriptor
 from ganaudit.diagnosis import Diagnosis, diagnose_tally
 from ganaudit.gallery import choose, write_pictures
-from ganaudit.generators import Source
+from ganaudit.generators import Source, Status
 from ganaudit.opening import first_images, open_request
 from ganaudit.reference import Reference
 from ganaudit.report import canonical, outputs, table
@@ -127,6 +128,17 @@ def diagnose(
             radius=request.radius,
             moments=scored.moments,
         )
+        labels = None
+        if request.law is not None:
+            labels = by_label(
+                store,
+                scale,
+                scored,
+                law=request.law,
+                seed=config.seed,
+                samples=config.samples,
+                progress=progress,
+            )
         clock.lap("scoring")
 
         # Pictures of what repeats: the run keeps embeddings, so they are asked for again.
@@ -136,6 +148,7 @@ def diagnose(
             store.read(Stream.SAMPLES, config.samples),
             worst=diagnosis.worst_mode.anchor,
             modes=[mode.anchor for mode in diagnosis.dense_modes],
+            faceless=np.flatnonzero(status["samples"] == Status.NO_FACE).tolist(),
             seed=config.seed,
             device=request.device,
         )
@@ -161,6 +174,7 @@ def diagnose(
         scale={"theta": request.theta, "radius": request.radius, **request.origins},
         counts={name: canonical.count_statuses(slots) for name, slots in status.items()},
         screen=seen,
+        labels=labels,
         reference=section,
         gallery=pictures.figures(files, radius=request.radius) if files else None,
         warnings=warnings,

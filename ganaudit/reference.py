@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganaudit import fidelity
+from ganaudit.comparable import Comparable
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.generators import Status
-from ganaudit.intervals import (
-    Estimate,
-    Interval,
-    WorstMode,
-    mean_similarity,
-    mu_at_n,
-    ratio,
-    worst_mode,
-    worst_rate_ratio,
-)
+from ganaudit.intervals import Interval
 from ganaudit.opening import Request, first_images, open_reference
 from ganaudit.rarefaction import box
 from ganaudit.runner import Progress, fill
 from ganaudit.scoring import Scale, Scored, score, valid_rows
 from ganaudit.slots import Stream
 from ganaudit.store import Store
-from ganaudit.tally import Tally
 
 _LEAST = 64  # items, below which nothing can be compared
 _NEAREST = 5  # of density and coverage: more samples than that are needed
@@ -146,7 +137,7 @@ class Reference:
         )
         if self.rarefied:
             scored = score(run, scale, anchors=here[0], samples=here[1], progress=progress)
-        generated, baseline = _Side.of(scored.tally), _Side.of(real.tally)
+        generated, baseline = Comparable.of(scored.tally), Comparable.of(real.tally)
         ratios = generated.over(baseline)
         companions = fidelity.fidelity(
             valid_rows(self._store, first=there[0], stop=sum(there), most=fidelity.ROWS),
@@ -228,34 +219,3 @@ def _valid(store: Store, stream: Stream, stop: int) -> NDArray[np.bool_]:
 def _until(valid: NDArray[np.bool_], count: int) -> int:
     """How many slots have `count` valid ones among them."""
     return int(np.flatnonzero(valid)[count - 1]) + 1
-
-
-@dataclass(frozen=True)
-class _Side:
-    """What is compared, of one side."""
-
-    pairs: Estimate
-    mu: Estimate
-    worst: WorstMode | None
-
-    @classmethod
-    def of(cls, tally: Tally) -> "_Side":
-        return cls(mean_similarity(tally), mu_at_n(tally), worst_mode(tally))
-
-    def figures(self) -> dict[str, Any]:
-        worst = Interval(None, None, None) if self.worst is None else self.worst.rate
-        return {
-            "mean_similarity": self.pairs.interval().figures(),
-            "mu": self.mu.interval().figures(),
-            "worst_rate": worst.figures(),
-        }
-
-    def over(self, other: "_Side") -> dict[str, Interval]:
-        worst = Interval(None, None, None)
-        if self.worst is not None and other.worst is not None:
-            worst = worst_rate_ratio(self.worst, other.worst)
-        return {
-            "mean_similarity": ratio(self.pairs, other.pairs),
-            "mu": ratio(self.mu, other.mu),
-            "worst_rate": worst,
-        }

@@ -1,6 +1,6 @@
 """The stored samples stream past the anchors once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,10 @@ class Anchors:
         if not len(rows):
             raise SourceError(f"none of the {stop} anchors can be scored")
         return cls(rows, slots)
+
+    def among(self, chosen: NDArray[np.bool_]) -> "Anchors":
+        """Those that are chosen, [m] bool."""
+        return Anchors(self.rows[chosen], self.slots[chosen])
 
 
 @dataclass(frozen=True)
@@ -96,24 +100,49 @@ def score(
     """
     first = anchors if shared else 0
     found = Anchors.read(store, Stream.SAMPLES if shared else Stream.ANCHORS, anchors)
-    tallier = open_tallier(
-        scale.backend, found.rows, theta=scale.theta, radius=scale.radius, device=scale.device
+    scored = score_against(
+        found, store, scale, first=first, stop=first + samples, progress=progress
     )
-    moments = Moments(found.rows.shape[1], device=scale.device)
-    stop = first + samples
+    if not scored.tally.n.sum():
+        raise SourceError(f"none of the {samples} samples can be scored")
+    return scored
+
+
+def score_against(
+    anchors: Anchors,
+    store: Store,
+    scale: Scale,
+    *,
+    first: int,
+    stop: int,
+    among: Callable[[NDArray[np.int64]], NDArray[np.bool_]] = lambda slots: slots >= 0,
+    progress: Progress,
+) -> Scored:
+    """Tally sample slots [first, stop), those that can be scored and are chosen.
+
+    Args:
+      anchors: at least one.
+      store: which has the slots.
+      scale: theta, radius, and who computes.
+      first: slot.
+      stop: one past the last.
+      among: slot numbers [N] to [N] bool: which of them are chosen.
+      progress: told as samples go by.
+    """
+    tallier = open_tallier(
+        scale.backend, anchors.rows, theta=scale.theta, radius=scale.radius, device=scale.device
+    )
+    moments = Moments(anchors.rows.shape[1], device=scale.device)
 
     def watched() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         for piece in store.read(Stream.SAMPLES, stop, step=tallier.step):
-            valid = piece.valid
-            valid[: max(0, first - piece.start)] = False
+            slots = np.arange(piece.start, piece.stop)
+            valid = piece.valid & (slots >= first) & among(slots)
             moments.add(piece.rows, valid, piece.start)
             progress("scoring", piece.stop, stop)
             yield piece.rows, valid
 
-    tally = tallier.run(watched())
-    if not tally.n.sum():
-        raise SourceError(f"none of the {samples} samples can be scored")
-    return Scored(found, tally, moments, tallier.backend)
+    return Scored(anchors, tallier.run(watched()), moments, tallier.backend)
 
 
 def valid_rows(store: Store, *, first: int, stop: int, most: int) -> NDArray[np.float32]:

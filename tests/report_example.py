@@ -175,6 +175,7 @@ def example(*, anchors: int = 1000, samples: int = 10_000, seed: int = 0) -> Jso
             },
         },
         "reference": None,
+        "labels": None,
         "gallery": _gallery(rng, modes),
         "warnings": ["2 of 10,013 samples failed: a single colour."],
         "assumptions": ["The prior is uniform on [-1, 1], as the command said."],
@@ -226,6 +227,34 @@ def with_reference() -> Json:
             "Both are of 800 anchors and 3,200 samples, as many as there are images.",
         ],
     }
+    return report
+
+
+def with_labels() -> Json:
+    """A conditional generator of faces, some of which are none."""
+    report = example()
+    rows = [
+        {
+            "label": label,
+            "anchors": 250 - 60 * label,
+            "samples": 2500 - 700 * label,
+            "worst_anchor": 11 * label + 3,
+            "count": 50 + 99 * label,
+            "mean_similarity": interval(0.002 * (label + 1)),
+            "mu": interval(0.09 + 0.02 * label),
+            "worst_rate": interval((50 + 99 * label) / (2500 - 700 * label), 0.2),
+        }
+        for label in range(3)
+    ]
+    rows[1]["mu"] |= {"low": None, "high": None}
+    law = "Labels are drawn uniformly from 5 classes, which nobody asked for."
+    report["labels"] = {"law": law, "by_label": rows, "left_out": 2, "least": 64}
+    report["assumptions"] = [*report["assumptions"], law]
+    report["counts"]["samples"] |= {"no_face": 7}
+    report["gallery"]["faceless"] = [
+        {"slot": s, "file": f"samples-{s:010}.png", "distance": None, "within": None}
+        for s in (4, 90, 2200, 9001, 9002, 9100, 9999)
+    ]
     return report
 
 
@@ -301,6 +330,7 @@ VARIANTS: dict[str, Callable[[], Json]] = {
     "plain": example,
     "reference": with_reference,
     "no gallery": without_gallery,
+    "labels": with_labels,
     "tiny": tiny,
     "zero hits": zero_hits,
     "hostile": hostile,
@@ -316,6 +346,8 @@ def paint(report: Json, folder: Path) -> Path:
             if row["file"] is not None:
                 strangeness = 8 * max(0.0, (row["distance"] or 0) - 0.05)
                 _face(kind, row["slot"], strangeness).save(folder / row["file"])
+    for row in (report["gallery"] or {"faceless": []})["faceless"]:
+        _face(row["slot"], row["slot"] + 1, 4.0).save(folder / row["file"])
     return folder
 
 
@@ -370,6 +402,7 @@ def _gallery(rng: np.random.Generator, modes: Json) -> Json:
         "worst": wall(modes[0]["anchor"], 80, 0.04, 0.13),
         "random": wall(int(rng.integers(1000)), 80, 0.17, 0.31),
         "modes": [wall(mode["anchor"], 6, 0.05, 0.16) for mode in modes],
+        "faceless": [],
     }
 
 

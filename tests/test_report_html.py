@@ -218,7 +218,30 @@ def test_every_picture_is_described(rendered: tuple[Any, str]) -> None:
         f"{'within' if row['within'] else 'beyond'} the radius"
         for row in rows
     )
+    shown = report["gallery"] or {"faceless": []}
+    wanted += Counter(f"sample {row['slot']}" for row in shown["faceless"])
     assert Counter(found["alt"] for found in Page(text).all("img")) == wanted
+
+
+def test_labels_stand_densest_first_with_their_own_numbers(rendered: tuple[Any, str]) -> None:
+    report, text = rendered
+    said = visible(text)
+    if report["labels"] is None:
+        assert "Label by label" not in said
+        return
+    part = said[said.index("Label by label") : said.index("Remarks")]
+    assert report["labels"]["law"] in part and "Left out: 2 labels" in part
+    ordered = sorted(report["labels"]["by_label"], key=lambda r: -r["worst_rate"]["estimate"])
+    places = [
+        part.index(f"{row['label']} {row['samples']:,} against {row['anchors']} anchors")
+        for row in ordered
+    ]
+    assert places == sorted(places)
+    for row in ordered:
+        assert words.estimate(row["worst_rate"], share=True) in part
+    assert "no interval" in part
+    without = report["counts"]["samples"]["no_face"]
+    assert f"The first of {without} samples" in said and "found no face" in said
 
 
 def test_nothing_is_called_good_or_bad(rendered: tuple[Any, str]) -> None:

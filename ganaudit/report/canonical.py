@@ -34,6 +34,7 @@ def build(
     scale: Mapping[str, Any],
     counts: Mapping[str, Mapping[str, int]],
     screen: Screen,
+    labels: Mapping[str, Any] | None,
     reference: Mapping[str, Any] | None,
     gallery: Mapping[str, Any] | None,
     warnings: list[str],
@@ -52,6 +53,7 @@ def build(
       scale: theta and radius with their origins.
       counts: slots by status, for anchors and samples.
       screen: what the images alone say.
+      labels: figures by label of a conditional generator; None: it is none.
       reference: the comparison with real images; None: there are none.
       gallery: slots and file names of the pictures; None: there are none.
       warnings: sentences about how the run went.
@@ -68,6 +70,7 @@ def build(
             "descriptor": config.descriptor,
             "anchors": config.anchors,
             "samples": config.samples,
+            "labels": config.labels,
             "seed": config.seed,
             "set": list(config.set),
             "reference": config.reference,
@@ -78,6 +81,7 @@ def build(
         "counts": {name: dict(count) for name, count in counts.items()},
         "screen": screen.figures(),
         "figures": figures,
+        "labels": None if labels is None else dict(labels),
         "reference": None if reference is None else dict(reference),
         "gallery": None if gallery is None else dict(gallery),
         "warnings": warnings,

@@ -156,6 +156,17 @@ def screened(report: Report) -> str:
     )
 
 
+def faceless(report: Report) -> str:
+    """What the pictures without a face are."""
+    counts = report["counts"]["samples"]
+    without = counted(counts["no_face"], "sample")
+    share = percent(counts["no_face"] / sum(counts.values()))
+    return (
+        f"The first of {without} ({share}) in which the "
+        "descriptor found no face. They are counted and not scored."
+    )
+
+
 def remarks(report: Report) -> list[tuple[str, list[str]]]:
     """Sentences about this audit: (title, sentences)."""
     failures = [

@@ -20,7 +20,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from ganaudit.report import captions, comparison, figures, meanings, words
+from ganaudit.report import captions, comparison, figures, labels, meanings, words
 from ganaudit.report.words import Report
 
 _NAME = re.compile(r"(anchors|samples)-[0-9]{1,19}\.(png|jpg)")
@@ -80,12 +80,16 @@ def render(report: Report, *, gallery: Path | None) -> str:
         figures=report["figures"],
         real=report["reference"],
         comparison=comparison,
+        labels=labels,
         words=words,
         captions=captions,
         meanings=meanings,
         css=Markup(_text("report.css")),
         walls=None if shown is None else [album.wall(shown[name]) for name in ("worst", "random")],
         modes=_modes(report, album),
+        faceless=[]
+        if shown is None
+        else [album.picture(one, "sample") for one in shown["faceless"]],
         charts=[
             (captions.charts(report)[name], Markup(svg))
             for name, svg in figures.inline(report).items()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ganaudit.report import captions, comparison, meanings, words
+from ganaudit.report import captions, comparison, labels, meanings, words
 from ganaudit.report.meanings import Row
 from ganaudit.report.words import Report
 
@@ -56,6 +56,8 @@ def _blocks(report: Report) -> Iterator[str]:
     yield "## Convergence"
     yield _convergence(report)
     yield from _section("Every figure", meanings.companions(report))
+    if report["labels"] is not None:
+        yield from _by_label(report["labels"])
     if report["reference"] is not None:
         yield from _against(report["reference"])
     yield "## Remarks"
@@ -133,6 +135,17 @@ def _against(found: Report) -> Iterator[str]:
     ]
     yield _table(("Figure", "Generated", "Real", "Generated over real"), cells)
     yield from _section("Among the real images", [("", comparison.fidelity(found))])
+
+
+def _by_label(found: Report) -> Iterator[str]:
+    yield "## Label by label"
+    yield _list(labels.about(found))
+    if found["by_label"]:
+        cells = [
+            (label, *(f"{value} ({ends})" for value, ends in shown))
+            for label, shown in labels.rows(found)[:_MANY]
+        ]
+        yield _table(labels.HEAD, cells)
 
 
 def _slots(report: Report) -> str:

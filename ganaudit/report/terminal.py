@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ganaudit.report import captions, words
+from ganaudit.report import captions, labels, words
 
 
 def show(report: Mapping[str, Any], *, folder: Path) -> None:
@@ -67,6 +67,10 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Near copies", f"{flagged}, {words.probability(copies['p'])}"
     published = f"mu {words.number(code['mu'])}, sigma {words.number(code['sigma'])}"
     yield "As in the published tables", published
+    if report["labels"] is not None and report["labels"]["by_label"]:
+        (label, ((samples, _), worst, *_)), *_ = labels.rows(report["labels"])
+        rate = f"{worst[0]} ({worst[1]})"
+        yield "Densest within a label", f"label {label}: {rate} of its {samples} samples"
     if report["reference"] is not None:
         found = report["reference"]["fidelity"]
         frechet, density = (words.number(found[k]) for k in ("frechet_distance", "density"))

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from ganaudit import images
-from ganaudit.errors import SourceError
+from ganaudit.errors import ConfigError, SourceError
 from ganaudit.images import (
     check_images,
+    check_range,
     content_hashes,
     encode_picture,
     picture_suffix,
@@ -391,3 +392,48 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     for path in (text, cut, tmp_path / "absent.png", tmp_path):
         with pytest.raises(SourceError, match=f"{path} cannot be read as a picture"):
             read_image(path)
+
+
+# -- a declared range against what comes ------------------------------------------------------
+
+
+def test_values_in_the_declared_range_pass_and_a_little_outside_is_usual() -> None:
+    values = torch.linspace(-1, 1, 1000).view(2, 5, 10, 10)
+    assert check_range(values, (-1, 1)) is None
+    far = torch.zeros(1000)
+    far[:100] = 1.2  # a tenth of the values, a tenth of the range outside
+    far[-100:] = -1
+    assert check_range(far, (-1, 1)) is None
+    far[100] = 1.2
+    with pytest.raises(
+        ConfigError, match=r"10% of them outside the declared range -1,1; .* range="
+    ):
+        check_range(far, (-1, 1))
+    assert check_range(far.clamp(max=1.09), (-1, 1)) is None  # a twentieth of the range is 0.1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "declared"),
+    [(-1, 1, (0, 1)), (0, 255, (-1, 1)), (0, 255, (0, 1)), (-1, 1, (0, 255)), (0, 1, (0, 255))],
+)
+def test_a_wrong_range_stops_and_says_what_came(
+    low: float, high: float, declared: tuple[float, float]
+) -> None:
+    values = low + (high - low) * torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(
+        ConfigError, match=f"from {float(values.min()):.4g} to {float(values.max()):.4g}"
+    ):
+        check_range(values, declared)
+
+
+def test_an_unused_half_of_the_range_is_said() -> None:
+    values = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert "the upper half of the declared range -1,1 alone is used" in check_range(values, (-1, 1))
+    assert "the lower half" in check_range(-values, (-1, 1))
+    assert check_range(values - 0.5, (-1, 1)) is None
+
+
+def test_one_value_and_nan_are_left_to_others() -> None:
+    assert check_range(torch.full((2, 3), float("nan")), (0, 1)) is None
+    assert check_range(torch.tensor([0.0, float("inf"), 1.0]), (0, 1)) is None
+    assert check_range(torch.zeros(4), (-1, 1)) is not None  # a single colour is no narrow range

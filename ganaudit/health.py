@@ -15,8 +15,10 @@ _NEEDED = {
     "numpy": "pip install numpy",
     "scipy": "pip install scipy",
     "safetensors": "pip install safetensors",
+    "onnx": "pip install onnx; without it no ONNX opens",
     "onnxruntime": "pip install onnxruntime (or onnxruntime-gpu); without it no ONNX opens",
     "facenet-pytorch": "pip install 'facenet-pytorch>=2.5.3,<2.6' --no-deps",
+    "timm": "pip install 'ganaudit[timm]'; without it no descriptor timm",
     "rich": "pip install rich",
 }
 
@@ -31,7 +33,7 @@ def examine() -> list[dict[str, str]]:
         _processor(),
         *_cuda(),
         _onnx_providers(),
-        *(_plugins(kind) for kind in ("generators", "descriptors")),
+        *(_plugins(kind) for kind in ("generators", "descriptors", "fetchers")),
         _torch_cache(),
     ]
 

@@ -40,7 +40,7 @@ def test_every_option_in_the_table_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["anchors", "samples", "seed", "timeout_s", "device", "backend", "keep", "format"]
+    "name", ["anchors", "samples", "seed", "timeout_s", "device", "backend", "keep", "format", "max_faceless"]
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str) -> None:
     value = getattr(DiagnoseConfig(generator="demo"), name)

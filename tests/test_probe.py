@@ -15,13 +15,18 @@ from ganaudit.slots import Draws, Stream
 
 
 def probed(
-    source: object, descriptor: object = None, *, batch: int | None = None, **changes: object
+    source: object,
+    descriptor: object = None,
+    *,
+    batch: int | None = None,
+    max_faceless: float = 1.0,
+    **changes: object,
 ) -> Probe:
     usual = {"seed": 0, "device": "cpu", "batch": 1, "width": 1, "timeout_s": 30.0}
     recipe = Recipe(**(usual | changes))
     maker = Maker(source, descriptor or Pixels(), recipe)
     try:
-        return probe(source, maker, recipe, batch=batch)
+        return probe(source, maker, recipe, batch=batch, max_faceless=max_faceless)
     finally:
         maker.close()
 
@@ -216,3 +221,61 @@ def test_the_first_images_are_those_of_the_first_anchors() -> None:
     recipe = Recipe(seed=0, device="cpu", batch=1, width=1, timeout_s=1)
     maker = Maker(Toy(), Pixels(), recipe)
     assert torch.equal(drawn[0].latents, maker.draws(Stream.ANCHORS, np.arange(8)).latents)
+
+
+# -- images without a face --------------------------------------------------------------------
+
+
+class Seeing(Pixels):
+    """Finds a face where `sees(number of the image that it is shown)`; remembers how many."""
+
+    def __init__(self, sees: Callable[[int], bool]) -> None:
+        self._sees = sees
+        self.known: dict[bytes, int] = {}
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        rows, _ = super().embed(images)
+        numbers = [self.known.setdefault(i.numpy().tobytes(), len(self.known)) for i in images]
+        return rows, torch.tensor([self._sees(number) for number in numbers])
+
+
+def test_eight_faces_are_enough_to_go_on() -> None:
+    descriptor = Seeing(lambda number: True)
+    probed(Toy(), descriptor, max_faceless=0.0)
+    assert len(descriptor.known) == 8
+
+
+@pytest.mark.parametrize(("every", "stops"), [(2, False), (3, True)])
+def test_half_of_the_images_may_be_without_a_face(every: int, stops: bool) -> None:
+    """One image in `every` has one; of 64 images that is 32, or 22 and so 42 without."""
+    descriptor = Seeing(lambda number: number % every == 0)
+    if stops:
+        with pytest.raises(SourceError, match=r"no face in 42 of the first 64 images \(66%, .*0.5"):
+            probed(Toy(), descriptor, max_faceless=0.5)
+    else:
+        probed(Toy(), descriptor, max_faceless=0.5)
+    assert len(descriptor.known) == 64
+    probed(Toy(), descriptor, max_faceless=1.0)
+
+
+def test_a_bad_start_alone_stops_nothing() -> None:
+    probed(Toy(), Seeing(lambda number: number >= 8), max_faceless=0.5)
+
+
+def test_the_advice_names_the_ways_out() -> None:
+    with pytest.raises(SourceError) as caught:
+        probed(Toy(), Seeing(lambda number: False), max_faceless=0.5)
+    for way in ("descriptor.detect=false", "another descriptor", "--max-faceless 1"):
+        assert way in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_a_folder_with_fewer_images_is_looked_at_as_far_as_it_goes() -> None:
+    def answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+        yield from zip(draws.index.tolist(), images, strict=True)
+
+    source = Blind(answer)
+    source.size = 20
+    order = np.arange(20)
+    with pytest.raises(SourceError, match="no face in 20 of the first 20 images"):
+        probed(source, Seeing(lambda number: False), max_faceless=0.9, order=order, anchors=5)

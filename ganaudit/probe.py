@@ -86,8 +86,8 @@ def probe(
         elif _differs(first, maker.render(draws, one_by_one=True)):
             raise SourceError(
                 "the generator's images depend on their batch mates, so they are no samples of one "
-                "distribution: is a batch norm in training mode? Call eval() on the network, or "
-                "render images singly with --batch 1"
+                "distribution: is a batch norm in training mode? Call eval() on the network, and "
+                "before it is traced or exported, or render images singly with --batch 1"
             )
         warnings += getattr(source, "warnings", ())
         warnings += _prior_doubted(source, maker, seconds)

@@ -15,7 +15,6 @@ import math
 import struct
 import types
 import typing
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
+from ganaudit.archives import contents, program_of
 from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint, one_line
 from ganaudit.userfile import import_file
 
@@ -134,15 +134,12 @@ def _sniff(kind: Kind, path: Path) -> str:
 
 
 def _program(path: Path) -> str | None:
-    """Which kind of exported program a zip file is, by the names in it; None: neither kind."""
+    """Which kind of program a file is that begins as a zip archive; None: neither kind."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            inside = {name.partition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile, ValueError):
+        with contents(path) as archive:
+            return program_of(archive.infolist())
+    except ConfigError:
         return None
-    if "archive_format" in inside:
-        return "exported"
-    return "torchscript" if {"constants.pkl", "data.pkl"} <= inside else None
 
 
 def load(kind: Kind, name: str, files: Sequence[str] = ()) -> Callable[..., Any]:

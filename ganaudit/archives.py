@@ -1,0 +1,50 @@
+"""What a zip archive holds, by its table of contents: nothing in it is run, no torch is needed."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from ganaudit.errors import ConfigError, one_line
+
+Program = Literal["torchscript", "exported"]
+_MOST_TABLE = 2**22  # bytes of a table of contents, about a hundred for each entry
+
+
+class _Bounded(io.FileIO):
+    """A file of which nobody reads more than a table of contents at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_TABLE:
+            raise zipfile.BadZipFile(f"its table of contents has {size} bytes")
+        return super().read(size) or b""
+
+
+@contextmanager
+def contents(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip archive to look into.
+
+    Raises:
+      ConfigError: it is none, or damaged, or its table of contents exceeds 4 MiB.
+    """
+    try:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except Exception as error:  # zipfile raises half a dozen kinds over a damaged file
+        raise ConfigError(f"{path} cannot be read as a zip archive: {one_line(error)}") from error
+
+
+def inside(entry: zipfile.ZipInfo) -> str:
+    """An entry's name below the archive's only folder."""
+    return entry.filename.partition("/")[2]
+
+
+def program_of(entries: list[zipfile.ZipInfo]) -> Program | None:
+    """Which kind of program an archive is; None: weights without one, or something else."""
+    names = {inside(entry) for entry in entries}
+    if {"archive_format", "models/model.json"} <= names:
+        return "exported"
+    script = {"constants.pkl", "data.pkl"} <= names
+    return "torchscript" if script and any(name.startswith("code/") for name in names) else None

@@ -107,10 +107,10 @@ def _plugins(kind: registry.Kind) -> dict[str, str]:
 
 
 def _torch_cache() -> dict[str, str]:
-    """Where torch hub and facenet-pytorch keep weights."""
+    """Where torch and facenet-pytorch keep weights."""
     import torch
 
-    folder = Path(torch.hub.get_dir())
+    folder = Path(torch.hub.get_dir()).parent
     if not folder.is_dir():
         return _finding("torch cache", f"{folder}, empty")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -89,6 +89,53 @@ class DiagnoseConfig:
         return values | {name: None if path is None else str(path) for name, path in paths.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ThresholdConfig:
+    """Request of `ganaudit threshold`."""
+
+    descriptor: str = ""  # a path, NAME or NAME:TARGET
+    identities: str = ""  # folder of pictures, a folder a person or object in it
+    set: tuple[str, ...] = ()  # descriptor.KEY=VALUE
+    plugin: tuple[str, ...] = ()  # Python files that bring descriptors
+    trust: bool = False  # programs in files (TorchScript) may be run
+    fmr: float = 0.001  # false-match rate that the radius may have
+    seed: int = 0  # of the intervals
+    batch: int | None = None  # pictures embedded at once; None: chosen from memory
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    out: Path | None = None  # folder of the card; None: threshold, threshold-2, ...
+    try_preprocessing: bool = False
+    format: Format = "rich"
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        if not self.descriptor:
+            raise ConfigError("--descriptor is needed: a path, NAME or NAME:TARGET")
+        if not self.identities:
+            raise ConfigError("--identities is needed: a folder with one folder a person or object")
+        if not 1e-12 <= self.fmr < 1:
+            raise ConfigError(f"--fmr must be in [1e-12, 1), a rate, got {self.fmr:g}")
+        if self.batch is not None and self.batch < 1:
+            raise ConfigError(f"--batch must be at least 1, got {self.batch}")
+        check_seed(self.seed)
+        if self.format not in get_args(Format):
+            known = ", ".join(get_args(Format))
+            raise ConfigError(f"--format must be one of {known}, got {self.format!r}")
+        for name in ("descriptor", "identities", "set"):
+            value = getattr(self, name)
+            for text in (value,) if isinstance(value, str) else value:
+                if not text.isprintable() or len(text) > 4096:
+                    raise ConfigError(f"--{name} must be printable UTF-8 text, got {text!r:.80}")
+        others, _ = split_options(self.set)
+        for key in others:
+            raise ConfigError(f"--set {key}: options are the descriptor's; say descriptor.{key}")
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Of the descriptor."""
+        return split_options(self.set)[1]
+
+
 def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """`--set` pairs to (the generator's options, the descriptor's options).
 

@@ -2,6 +2,7 @@
 
 import os
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 
@@ -30,3 +31,9 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(2**20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def free_folder(stem: str) -> Path:
+    """`stem`, or the first of stem-2, stem-3, ... that does not exist, below the working folder."""
+    names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
+    return next(path for name in names if not (path := Path(name)).exists())

@@ -14,6 +14,9 @@ from ganaudit.errors import ConfigError, SourceError
 Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
+)
 _OUTSIDE, _OUTSIDE_SHARE = 0.05, 0.1  # of a range: how far, and how many values may be so far
 _NARROW = 1 / 16  # of a range that values at least span
 _EXACT_SIDE, _PICTURE_SIDE = 64, 128  # of pictures in reports

@@ -3,13 +3,14 @@
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ganaudit import registry
+from ganaudit.cards import CardFile, read_card
 from ganaudit.config import DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError, PluginError
@@ -27,9 +28,6 @@ from ganaudit.probe import Probe, probe
 from ganaudit.runner import Team
 from ganaudit.scoring import Scale
 from ganaudit.slots import permutation
-
-if TYPE_CHECKING:
-    from ganaudit.cards import CardFile
 
 _DEMO_DESCRIPTOR = "digits"
 
@@ -148,11 +146,7 @@ def open_request(
             raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
     if given and config.workers not in (None, 1):
         raise ConfigError("--workers needs a generator that each process can open by its name")
-    card = None
-    if config.descriptor_card is not None:
-        from ganaudit.cards import read_card
-
-        card = read_card(config.descriptor_card)
+    card = None if config.descriptor_card is None else read_card(config.descriptor_card)
     if descriptor is None:
         descriptor = _open_descriptor(config, source, generator, card, device)
     if card is not None:
@@ -282,7 +276,7 @@ def _open_descriptor(
     config: DiagnoseConfig,
     source: Source,
     generator: dict[str, Any],
-    card: "CardFile | None",
+    card: CardFile | None,
     device: str,
 ) -> Descriptor | None:
     _, options = split_options(config.set)
@@ -312,7 +306,7 @@ def _open_descriptor(
 
 
 def _scale(
-    name: str, wanted: float | None, descriptor: Descriptor | None, measured: "CardFile | None"
+    name: str, wanted: float | None, descriptor: Descriptor | None, measured: CardFile | None
 ) -> tuple[float, str]:
     """The value of theta or radius, and where it comes from."""
     if wanted is not None:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ganaudit.bylabel import by_label
 from ganaudit.config import DiagnoseConfig, split_outputs
 from ganaudit.descriptors import Descriptor
 from ganaudit.diagnosis import Diagnosis, diagnose_tally
+from ganaudit.files import free_folder
 from ganaudit.gallery import choose, write_pictures
 from ganaudit.generators import Source, Status
 from ganaudit.opening import first_images, open_request
@@ -76,7 +76,7 @@ def diagnose(
     clock = _Clock()
     request = open_request(config, source=source, descriptor=descriptor)
     reference = None if config.reference is None else Reference(request)
-    store = Store(config.out or free_folder(resume=config.resume))
+    store = Store(config.out or own_folder(resume=config.resume))
 
     # A folder that holds a run is continued only if the same things decide its rows.
     if config.resume:
@@ -247,12 +247,9 @@ class _Clock:
         self._last = now
 
 
-def free_folder(*, resume: bool) -> Path:
-    """audit, or the first of audit-2, audit-3, ... that does not exist; audit when resuming."""
-    first = Path("audit")
-    if resume or not first.exists():
-        return first
-    return next(path for i in count(2) if not (path := Path(f"audit-{i}")).exists())
+def own_folder(*, resume: bool) -> Path:
+    """Where a run goes that names no folder: a free one, or audit when resuming."""
+    return Path("audit") if resume else free_folder("audit")
 
 
 def _batch_of(versions: dict[str, str]) -> int | None:

@@ -402,3 +402,60 @@ def density_and_coverage(
         pairs += inside
         covered += inside > 0
     return pairs / (k * len(generated)), covered / len(real)
+
+
+# -- verification ----------------------------------------------------------------------------
+
+
+def pairs(
+    rows: NDArray[np.float32], labels: NDArray[np.int64], copies: dict[int, int] | None = None
+) -> tuple[list[float], list[float]]:
+    """Distances of same and of different pairs, to 2^-31; `copies`: how often each identity is."""
+    same, different = [], []
+    for i in range(len(rows)):
+        for j in range(i + 1, len(rows)):
+            a, b = (1, 1) if copies is None else (copies[int(labels[i])], copies[int(labels[j])])
+            d = [round(distance(rows[i], rows[j]) * 2**31) / 2**31]
+            if labels[i] == labels[j]:
+                same += d * a
+            else:
+                different += d * (a * b)
+    return same, different
+
+
+def auc(same: list[float], different: list[float]) -> float:
+    """Pair of pairs by pair of pairs."""
+    wins = sum((s < d) + (s == d) / 2 for s in same for d in different)
+    return wins / (len(same) * len(different))
+
+
+def false_matches(different: list[float], threshold: float) -> float:
+    """FMR."""
+    return sum(d <= threshold for d in different) / len(different)
+
+
+def false_non_matches(same: list[float], threshold: float) -> float:
+    """FNMR."""
+    return sum(d > threshold for d in same) / len(same)
+
+
+def equal_error(same: list[float], different: list[float]) -> tuple[float, float]:
+    """Rate and threshold where the two errors cross, between the distances that occur."""
+    thresholds = sorted(set(same + different))
+    before, fmr_before, fnmr_before = 0.0, 0.0, 1.0
+    for place, t in enumerate(thresholds):
+        fmr, fnmr = false_matches(different, t), false_non_matches(same, t)
+        if fmr == fnmr:
+            return fmr, (t + thresholds[place + 1]) / 2
+        if fmr > fnmr:
+            # fmr_before + x (fmr - fmr_before) = fnmr_before + x (fnmr - fnmr_before)
+            x = (fnmr_before - fmr_before) / ((fmr - fmr_before) - (fnmr - fnmr_before))
+            return fmr_before + x * (fmr - fmr_before), before + x * (t - before)
+        before, fmr_before, fnmr_before = t, fmr, fnmr
+    raise AssertionError("at the largest distance nothing is rejected")
+
+
+def radius(different: list[float], fmr: float) -> float | None:
+    """The largest distance of a different pair at which FMR <= `fmr`."""
+    allowed = [d for d in set(different) if d > 0 and false_matches(different, d) <= fmr]
+    return max(allowed) if allowed else None

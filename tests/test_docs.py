@@ -35,12 +35,26 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 def test_every_option_in_the_table_exists() -> None:
-    listed = set(re.findall(r"^\| `(--[a-z-]+)", OPTIONS, re.MULTILINE))
-    assert listed == {option for option in commands()["diagnose"] if option.startswith("--")}
+    tables = OPTIONS.split("\n# ")
+    for table, name in zip(tables, ("diagnose", "threshold"), strict=False):
+        rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `-")]
+        listed = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+        assert listed == {option for option in commands()[name] if option.startswith("--")}
 
 
 @pytest.mark.parametrize(
-    "name", ["anchors", "samples", "seed", "timeout_s", "device", "backend", "keep", "format", "max_faceless"]
+    "name",
+    [
+        "anchors",
+        "samples",
+        "seed",
+        "timeout_s",
+        "device",
+        "backend",
+        "keep",
+        "format",
+        "max_faceless",
+    ],
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str) -> None:
     value = getattr(DiagnoseConfig(generator="demo"), name)

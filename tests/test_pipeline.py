@@ -13,7 +13,7 @@ from torch import Tensor
 from ganaudit.config import DiagnoseConfig
 from ganaudit.errors import ConfigError, GanauditError, SourceError
 from ganaudit.generators import Failure
-from ganaudit.pipeline import Audit, diagnose, free_folder, plan
+from ganaudit.pipeline import Audit, diagnose, own_folder, plan
 from ganaudit.report import canonical
 from ganaudit.slots import Draws, Stream, draw
 from ganaudit.store import Store
@@ -191,6 +191,7 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "counts",
         "screen",
         "figures",
+        "labels",
         "reference",
         "gallery",
         "warnings",
@@ -204,6 +205,7 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "descriptor": None,
         "anchors": 64,
         "samples": 256,
+        "labels": None,
         "seed": 0,
         "set": [],
         "reference": None,
@@ -411,7 +413,7 @@ def test_a_resumed_run_keeps_its_batch_unless_told_otherwise(config: Make) -> No
 
 
 def test_runs_without_a_folder_name_get_one_each(config: Make) -> None:
-    assert free_folder(resume=False) == Path("audit")
+    assert own_folder(resume=False) == Path("audit")
     assert audit(config(out=None)).folder == Path("audit")
     assert audit(config(out=None)).folder == Path("audit-2")
     assert audit(config(out=None, resume=True)).folder == Path("audit")

@@ -7,8 +7,10 @@ import typer
 
 from ganaudit.cli.diagnose import diagnose
 from ganaudit.cli.doctor import doctor
+from ganaudit.cli.fetch import fetch
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
+from ganaudit.cli.threshold import threshold
 from ganaudit.errors import GanauditError
 
 app = typer.Typer(
@@ -22,7 +24,9 @@ app = typer.Typer(
 app.command()(diagnose)
 app.command()(report)
 app.command()(plugins)
+app.command()(threshold)
 app.command()(doctor)
+app.command()(fetch)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
     if verbose:
         for name, origin in config.origins.items():
             print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
-    from ganaudit.pipeline import diagnose, free_folder, plan
+    from ganaudit.pipeline import diagnose, own_folder, plan
     from ganaudit.report.terminal import show, show_plan
 
     if config.dry_run:
@@ -32,7 +32,7 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
             outlook = plan(config)
         print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
         return 0
-    config = replace(config, out=config.out or free_folder(resume=config.resume))
+    config = replace(config, out=config.out or own_folder(resume=config.resume))
     try:
         with redirect_stdout(sys.stderr), Progress(quiet=quiet) as progress:
             audit = diagnose(config, progress=progress.update, notice=progress.notice)

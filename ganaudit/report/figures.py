@@ -1,55 +1,35 @@
-"""The charts of a report, as files and as drawings inside a page.
+"""The charts of an audit's report, as files and as drawings inside a page."""
 
-Drawn at 344 x 216 points, the width of one column of the page, so that text has one size in all of
-them. matplotlib is imported when something is drawn, and its global state is left as it was.
-"""
-
-import math
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ganaudit.report import words
+from ganaudit.report import drawing, words
 from ganaudit.report.captions import charts
+from ganaudit.report.drawing import (
+    ACCENT,
+    INK,
+    MUTED,
+    RULE,
+    SIZE,
+    SOFT,
+    Chart,
+    ends,
+    name_axes,
+    percents,
+    save_svg,
+)
 from ganaudit.report.words import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SIZE = 344 / 72, 216 / 72  # inches
 # The page has these as variables of the same names, so that drawings follow its light and dark.
-_INK, _MUTED, _RULE, _SOFT, _ACCENT = "#1b1f24", "#5c636b", "#dfe2e5", "#c3c9cf", "#a8431b"
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _RULE: "rule", _SOFT: "soft", _ACCENT: "accent"}
-_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "ganaudit",
-    "font.size": 11,
-    "text.color": _INK,
-    "text.parse_math": False,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.labelsize": 11,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "xtick.color": _RULE,
-    "ytick.color": _RULE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "ytick.major.size": 0,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.8,
-    "savefig.facecolor": "none",
-}
+_VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", SOFT: "soft", ACCENT: "accent"}
 
 
 def names() -> list[str]:
@@ -59,30 +39,12 @@ def names() -> list[str]:
 
 def draw(report: Report) -> dict[str, "Figure"]:
     """Every chart of a report by its name, as matplotlib figures; nothing is written."""
-    from matplotlib.figure import Figure
-
-    drawn = {}
-    with _style():
-        for name, chart in _CHARTS.items():
-            figure = Figure(figsize=_SIZE, layout="constrained")
-            chart(figure.add_subplot(), report["figures"])
-            drawn[name] = figure
-    return drawn
+    return drawing.draw(_CHARTS, report["figures"])
 
 
 def write(report: Report, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Write every chart into `folder`; the paths. The same report gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in draw(report).items():
-        for kind in formats:
-            path = folder / f"{name}.{kind}"
-            with _style():
-                figure.savefig(
-                    path, format=kind, dpi=200, facecolor="white", metadata=_UNDATED[kind]
-                )
-            paths.append(path)
-    return paths
+    return drawing.save(draw(report), folder, formats)
 
 
 def inline(report: Report) -> dict[str, str]:
@@ -93,8 +55,7 @@ def inline(report: Report) -> dict[str, str]:
     found = {}
     for name, figure in draw(report).items():
         text = StringIO()
-        with _style():
-            figure.savefig(text, format="svg", metadata=_UNDATED["svg"])
+        save_svg(figure, text)
         found[name] = _embedded(text.getvalue(), name, charts(report)[name].alternative)
     return found
 
@@ -107,19 +68,9 @@ def _embedded(svg: str, name: str, alternative: str) -> str:
     inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", inner)
     for colour, variable in _VARIABLES.items():
         inner = inner.replace(colour, f"var(--{variable})")
-    box = f"0 0 {_SIZE[0] * 72:g} {_SIZE[1] * 72:g}"
+    box = f"0 0 {SIZE[0] * 72:g} {SIZE[1] * 72:g}"
     said = escape(_clean(alternative, 10**6))
     return f'<svg viewBox="{box}" role="img" aria-label="{said}">{inner.strip()}'
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our settings on top of matplotlib's own, whatever the user's are."""
-    import matplotlib.style
-
-    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # not in an SVG
-        yield
 
 
 def _clean(text: str, most: int) -> str:
@@ -132,13 +83,13 @@ def _histogram(axes: "Axes", figures: Report) -> None:
     mccs = figures["mccs"]
     edges, counts = mccs["histogram"]["edges"], mccs["histogram"]["counts"]
     narrow = (edges[-1] - edges[0]) / len(counts) or 0.01
-    axes.bar(edges[:-1], counts, width=narrow, align="edge", color=_SOFT)
+    axes.bar(edges[:-1], counts, width=narrow, align="edge", color=SOFT)
     top = max(counts) or 1
     low, quarter, middle, three, high = (row["estimate"] for row in mccs["quantiles"])
     height = 1.14 * top
-    axes.plot([low, high], [height] * 2, color=_INK, linewidth=1)
-    axes.plot([quarter, three], [height] * 2, color=_INK, linewidth=4)
-    axes.plot([middle], [height], "o", color=_ACCENT, markersize=7)
+    axes.plot([low, high], [height] * 2, color=INK, linewidth=1)
+    axes.plot([quarter, three], [height] * 2, color=INK, linewidth=4)
+    axes.plot([middle], [height], "o", color=ACCENT, markersize=7)
     axes.annotate(
         f"median {words.number(middle)}",
         (middle, height),
@@ -149,7 +100,7 @@ def _histogram(axes: "Axes", figures: Report) -> None:
     axes.set_ylim(0, 1.36 * top)
     taken = [place for place, many in enumerate(counts) if many] or [0]
     axes.set_xlim(edges[taken[0]] - narrow, edges[taken[-1]] + 2 * narrow)
-    _label(axes, f"MCCS at n = {words.count(mccs['at_samples'])}", "anchors")
+    name_axes(axes, f"MCCS at n = {words.count(mccs['at_samples'])}", "anchors")
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= top])  # none across the line
 
 
@@ -157,32 +108,32 @@ def _boxes(axes: "Axes", figures: Report) -> None:
     boxes = figures["boxes"]
     for row, box in enumerate(boxes):
         y = -row
-        axes.plot([box["low"], box["high"]], [y, y], color=_INK, linewidth=1)
+        axes.plot([box["low"], box["high"]], [y, y], color=INK, linewidth=1)
         wide = box["three_quarters"] - box["quarter"]
-        axes.barh(y, wide, left=box["quarter"], height=0.3, color=_SOFT)
-        axes.plot([box["median"]] * 2, [y - 0.15, y + 0.15], color=_ACCENT, linewidth=2.2)
-        axes.plot([box["largest"]], [y], "o", markersize=4.5, mfc="none", color=_INK)
+        axes.barh(y, wide, left=box["quarter"], height=0.3, color=SOFT)
+        axes.plot([box["median"]] * 2, [y - 0.15, y + 0.15], color=ACCENT, linewidth=2.2)
+        axes.plot([box["largest"]], [y], "o", markersize=4.5, mfc="none", color=INK)
         label = f"{_clean(box['label'], 30)}, n = {words.count(box['at_samples'])}"
         axes.text(0, y + 0.22, label, transform=axes.get_yaxis_transform(), va="bottom")
     axes.set_ylim(-max(len(boxes), 2) + 0.5, 0.62)
     axes.set_yticks([])
-    _label(axes, "MCCS of an anchor", "")
+    name_axes(axes, "MCCS of an anchor", "")
 
 
 def _mode_rates(axes: "Axes", figures: Report) -> None:
     modes = figures["dense_modes"]
     for mode in modes:
-        rate, low, high = _ends(mode["rate"])
-        axes.plot([mode["rank"]] * 2, [low, high], color=_ACCENT, linewidth=1.2)
-        axes.plot([mode["rank"]], [rate], "o", color=_ACCENT, markersize=4)
+        rate, low, high = ends(mode["rate"])
+        axes.plot([mode["rank"]] * 2, [low, high], color=ACCENT, linewidth=1.2)
+        axes.plot([mode["rank"]], [rate], "o", color=ACCENT, markersize=4)
     if not modes:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "no dense mode", transform=axes.transAxes, ha="center", color=_MUTED)
+        axes.text(0.5, 0.5, "no dense mode", transform=axes.transAxes, ha="center", color=MUTED)
         return
-    axes.axhline(figures["median_rate"], color=_INK, linewidth=1, linestyle=(0, (3, 3)))
+    axes.axhline(figures["median_rate"], color=INK, linewidth=1, linestyle=(0, (3, 3)))
     axes.set_ylim(bottom=0)
-    _percents(axes)
-    _label(axes, "rank", "share of samples")
+    percents(axes)
+    name_axes(axes, "rank", "share of samples")
 
 
 def _convergence(key: str, label: str) -> Callable[["Axes", Report], None]:
@@ -191,18 +142,18 @@ def _convergence(key: str, label: str) -> Callable[["Axes", Report], None]:
 
         points = figures["convergence"]
         samples = [point["samples"] for point in points]
-        middle, low, high = zip(*(_ends(point[key]) for point in points), strict=True)
+        middle, low, high = zip(*(ends(point[key]) for point in points), strict=True)
         axes.set_xscale("log", base=2)
         axes.set_xlim(samples[0] / 1.2, samples[-1] * 1.2)
-        axes.fill_between(samples, low, high, color=_ACCENT, alpha=0.16, linewidth=0)
-        axes.plot(samples, middle, "o-", color=_ACCENT, linewidth=1.6, markersize=4)
+        axes.fill_between(samples, low, high, color=ACCENT, alpha=0.16, linewidth=0)
+        axes.plot(samples, middle, "o-", color=ACCENT, linewidth=1.6, markersize=4)
         shown = _apart(samples)
         axes.set_xticks(shown, [words.count(n) for n in shown])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
         if key == "worst_rate":
-            _percents(axes)
-        _label(axes, "n, samples", label)
+            percents(axes)
+        name_axes(axes, "n, samples", label)
 
     return chart
 
@@ -217,30 +168,7 @@ def _apart(samples: Sequence[int]) -> list[int]:
     return shown
 
 
-def _ends(interval: words.Interval) -> tuple[float, ...]:
-    """Estimate, low and high; NaN, which is not drawn, for what is not known."""
-    ends = (interval[key] for key in ("estimate", "low", "high"))
-    return tuple(math.nan if end is None else end for end in ends)
-
-
-def _percents(axes: "Axes") -> None:
-    axes.yaxis.set_major_formatter(lambda share, _: words.level(share))
-
-
-def _label(axes: "Axes", below: str, above: str) -> None:
-    """The vertical axis is named above it, where it can be read without turning the head."""
-    from matplotlib.ticker import MaxNLocator
-
-    if above:
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=above == "anchors"))
-        axes.grid(axis="y")
-    if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "rank", min_n_ticks=2))
-    axes.set_xlabel(below)
-    axes.set_title(above, loc="left", fontsize=11, color=_MUTED)
-
-
-_CHARTS: dict[str, Callable[["Axes", Report], None]] = {
+_CHARTS: dict[str, Chart] = {
     "mccs_histogram": _histogram,
     "mccs_boxes": _boxes,
     "mode_rates": _mode_rates,

@@ -14,9 +14,9 @@ from ganaudit.report import captions, labels, words
 def show(report: Mapping[str, Any], *, folder: Path) -> None:
     """Print the summary of a report on stdout; it is put together before any of it is printed."""
     headline, identity = words.headline(report), words.identity(report)
-    table = _grid()
+    table = grid()
     for name, shown in _rows(report):
-        table.add_row(Text(_plain(name)), Text(_plain(shown)))
+        table.add_row(Text(plain(name)), Text(plain(shown)))
     reference = report["reference"]
     sentences = []
     if reference is not None:
@@ -25,11 +25,11 @@ def show(report: Mapping[str, Any], *, folder: Path) -> None:
     sentences += [("Assumption", text) for text in report["assumptions"]]
     sentences += [("Screen", text) for text in report["screen"]["findings"]]
     sentences += [("Warning", text) for text in report["warnings"]]
-    lines = [_plain(f"{kind}: {text}") for kind, text in sentences]
+    lines = [plain(f"{kind}: {text}") for kind, text in sentences]
     console = Console(highlight=False)
     console.print()
-    console.print(Text(_plain(headline), style="bold"))
-    console.print(Text(_plain(identity), style="dim"))
+    console.print(Text(plain(headline), style="bold"))
+    console.print(Text(plain(identity), style="dim"))
     console.print()
     console.print(table)
     for line in lines:
@@ -88,7 +88,7 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def show_plan(outlook: Mapping[str, Any]) -> None:
     """Print a dry run: the request with the origin of each value, and the estimate."""
     console = Console(highlight=False)
-    table = _grid()
+    table = grid()
     for name, value in outlook["request"].items():
         shown = "chosen at the start" if value is None else str(value)
         table.add_row(name, f"{shown}  ({outlook['origins'].get(name, 'default')})")
@@ -114,7 +114,7 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
 def show_plugins(entries: Sequence[Mapping[str, Any]]) -> None:
     """Print plugins; with options and description where they are known."""
     console = Console(highlight=False)
-    table = _grid()
+    table = grid()
     for entry in entries:
         table.add_row(f"{entry['kind']} {entry['name']}", entry["factory"])
     console.print(table)
@@ -130,7 +130,7 @@ def show_plugins(entries: Sequence[Mapping[str, Any]]) -> None:
 def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
     """Print what `ganaudit doctor` found."""
     console = Console(highlight=False)
-    table = _grid()
+    table = grid()
     for finding in findings:
         mark = "" if finding["state"] == "ok" else "missing: "
         remedy = f"\n{finding['remedy']}" if finding["remedy"] else ""
@@ -138,12 +138,13 @@ def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
     console.print(table)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what would steer a terminal: a report's strings may be an attacker's."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def _grid() -> Table:
+def grid() -> Table:
+    """Two columns: names, and what is said of them."""
     table = Table.grid(padding=(0, 3))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

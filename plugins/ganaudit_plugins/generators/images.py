@@ -8,10 +8,8 @@ from torch import Tensor
 
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.generators import Failure
-from ganaudit.images import read_image
+from ganaudit.images import PICTURE_SUFFIXES, read_image
 from ganaudit.slots import Draws
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 class ImageFolder:
@@ -28,17 +26,17 @@ class ImageFolder:
         names = sorted(
             path.relative_to(folder).as_posix()
             for path in folder.rglob("*")
-            if path.suffix.lower() in _SUFFIXES and path.is_file()
+            if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
         )
         if not names:
-            raise ConfigError(f"{folder} holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+            raise ConfigError(f"{folder} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
         self._folder = folder
         self._names = names
         self.size: int | None = len(names)
         listing = "\n".join(f"{name} {(folder / name).stat().st_size}" for name in names)
         self.identity = {
             "files": len(names),
-            "listing_sha256": sha256(listing.encode()).hexdigest(),
+            "listing_sha256": sha256(listing.encode(errors="surrogateescape")).hexdigest(),
         }
 
     def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:

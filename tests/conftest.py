@@ -184,7 +184,6 @@ def save_onnx(
 @pytest.fixture
 def onnx_file(tmp_path: Path) -> Path:
     """A descriptor in ONNX that takes RGB images of 4 x 4 in batches of any size."""
-    pytest.importorskip("onnx")
     return save_onnx(tmp_path / "tiny.onnx")
 
 
@@ -233,6 +232,7 @@ _IMPORTED_ONCE = [
     "ganaudit.health",
     "ganaudit_plugins.generators.demo",
     "ganaudit_plugins.generators.python",
+    "ganaudit_plugins.generators.onnx",
     "ganaudit_plugins.descriptors.digits",
     "ganaudit_plugins.descriptors.onnx",
 ]

@@ -154,7 +154,7 @@ def test_a_descriptor_that_is_no_onnx_is_one_sentence(ganaudit: Run) -> None:
 def test_rows_that_describe_nothing_are_the_descriptors_fault(
     ganaudit: Run, value: float, said: str
 ) -> None:
-    onnx = pytest.importorskip("onnx")
+    import onnx
     path = save_onnx(Path("tiny.onnx"))
     model = onnx.load(path)
     matrix = np.full((48, 8), value, dtype=np.float32)

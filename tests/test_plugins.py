@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ONNX_OPTIONS, save_onnx
 from numpy.typing import NDArray
 from PIL import Image
 
 from ganaudit import networks, registry
 from ganaudit.checkpoints.native import save_native
 from ganaudit.config import DiagnoseConfig
-from ganaudit.errors import ConfigError, DescriptorError, PluginError, SourceError, UnsafeCheckpoint
+from ganaudit.errors import ConfigError, PluginError, SourceError, UnsafeCheckpoint
 from ganaudit.generators import Failure
 from ganaudit.opening import open_request
 from ganaudit.pipeline import diagnose
@@ -654,175 +653,6 @@ def test_a_digits_file_must_state_its_scale(tmp_path: Path) -> None:
     for name, value in (("theta", 0.0), ("radius", 1.5), ("theta", None), ("radius", "0.2")):
         with pytest.raises(ConfigError, match=rf"must state {name} in \(0, 1\], got"):
             descriptor(f"digits:{saved(path, facts | {name: value}, 'digit_embedder')}")
-
-
-# -- onnx -------------------------------------------------------------------------------------
-
-DECLARED = {"size": "4", "mean": "0.5", "std": "0.5"}
-IMAGES = torch.randint(256, (5, 3, 4, 4), generator=torch.Generator().manual_seed(1)).to(
-    torch.uint8
-)
-
-
-def test_an_onnx_network_gives_its_own_product(onnx_file: Path) -> None:
-    from onnx import load, numpy_helper
-
-    opened = descriptor(str(onnx_file), **DECLARED)  # told apart by content and suffix
-    rows, valid = opened.embed(IMAGES)
-    matrix = numpy_helper.to_array(load(onnx_file).graph.initializer[0]).astype(np.float64)
-    raw = (IMAGES.numpy().reshape(5, -1) / 127.5 - 1) @ matrix
-    expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    assert np.allclose(rows.numpy(), expected, atol=1e-6)
-    assert valid.all()
-    assert (opened.card.theta, opened.card.licence) == (None, None)
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_a_batch_fixed_in_the_file_changes_nothing(onnx_file: Path, batch: int) -> None:
-    fixed = save_onnx(onnx_file.with_name("fixed.onnx"), batch=batch)
-    rows = [descriptor(f"onnx:{path}", **DECLARED).embed(IMAGES)[0] for path in (onnx_file, fixed)]
-    assert torch.allclose(rows[0], rows[1], atol=1e-6)
-
-
-def test_colour_mean_and_std_reach_the_network(onnx_file: Path) -> None:
-    red_last = descriptor(f"onnx:{onnx_file}", **DECLARED, colour="bgr").embed(IMAGES)[0]
-    swapped = descriptor(f"onnx:{onnx_file}", **DECLARED).embed(IMAGES.flip(1))[0]
-    assert torch.equal(red_last, swapped)
-    pytest.importorskip("onnx")
-    grey_file = save_onnx(onnx_file.with_name("grey.onnx"), channels=1)
-    rows, _ = descriptor(f"onnx:{grey_file}", **DECLARED, colour="grey").embed(IMAGES)
-    assert tuple(rows.shape) == (5, 8)
-
-
-@pytest.mark.parametrize("name", ["size", "mean", "std"])
-def test_a_normalisation_is_not_guessed(onnx_file: Path, name: str) -> None:
-    declared = {key: value for key, value in DECLARED.items() if key != name}
-    with pytest.raises(ConfigError, match=f"needs its {name}: .*--set descriptor.size"):
-        descriptor(f"onnx:{onnx_file}", **declared)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": "5"}, r"takes input \['N', 3, 4, 4\], the preprocessing makes \[N, 3, 5, 5\]"),
-        ({"size": "4,5"}, r"makes \[N, 3, 4, 5\]"),
-        ({"size": "4,4,4"}, "descriptor.size wants one or two numbers, got 3"),
-        ({"size": "0"}, "descriptor.size must be 1 to 8192"),
-        ({"size": "big"}, "size must be a whole number, got 'big'"),
-        ({"mean": "0.1,0.2"}, "descriptor.mean wants 1 or 3 values, got 2"),
-        ({"std": "0"}, "descriptor.std must be positive"),
-        ({"colour": "grey"}, r"makes \[N, 1, 4, 4\]"),
-        ({"resize": "lanczos"}, "resize must be one of nearest, bilinear, bicubic"),
-        ({"sdt": "1"}, "the descriptor 'onnx' has no option 'sdt'; did you mean 'std'"),
-    ],
-)
-def test_a_preprocessing_that_does_not_fit_is_refused(
-    onnx_file: Path, options: dict[str, str], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        descriptor(f"onnx:{onnx_file}", **(DECLARED | options))
-
-
-def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.onnx").write_text("I am a text")
-    for spec in (f"onnx:{tmp_path}/text.onnx", f"{tmp_path}/text.onnx"):
-        with pytest.raises(ConfigError, match="text.onnx cannot be read as an ONNX network"):
-            descriptor(spec, **DECLARED)
-    with pytest.raises(ConfigError, match="onnx: no such file: absent.onnx"):
-        descriptor("onnx:absent.onnx", **DECLARED)
-
-
-def changed_onnx(path: Path, change: Callable[[Any], None]) -> Path:
-    """The tiny network with its protocol buffer changed."""
-    import onnx
-
-    model = onnx.load(save_onnx(path))
-    change(model)
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def test_a_network_of_two_inputs_is_refused(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-
-    def second(model: Any) -> None:
-        more = onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["N", 8])
-        model.graph.input.append(more)
-        model.graph.node[-1].output[0] = "product"
-        model.graph.node.append(onnx.helper.make_node("Add", ["product", "more"], ["rows"]))
-
-    path = changed_onnx(tmp_path / "two.onnx", second)
-    with pytest.raises(ConfigError, match="one floating-point input, got images: .*, more: "):
-        descriptor(f"onnx:{path}", **DECLARED)
-
-
-def test_a_network_of_integers_is_refused(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-
-    def integers(model: Any) -> None:
-        model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
-        cast = onnx.helper.make_node("Cast", ["images"], ["cast"], to=onnx.TensorProto.FLOAT)
-        model.graph.node[0].input[0] = "cast"
-        model.graph.node.insert(0, cast)
-
-    path = changed_onnx(tmp_path / "bytes.onnx", integers)
-    with pytest.raises(ConfigError, match=r"got images: tensor\(uint8\)"):
-        descriptor(f"onnx:{path}", **DECLARED)
-
-
-def test_a_custom_operator_is_refused(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-
-    def custom(model: Any) -> None:
-        model.graph.node[-1].domain = "com.example"
-        model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
-
-    path = changed_onnx(tmp_path / "custom.onnx", custom)
-    with pytest.raises(ConfigError, match="cannot be read as an ONNX network: .*com.example"):
-        descriptor(f"onnx:{path}", **DECLARED)
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_data_outside_of_an_onnx_file_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
-) -> None:
-    """Whether the file names a place beside itself or somewhere else on the disk."""
-    onnx = pytest.importorskip("onnx")
-    secret = np.random.default_rng(1).normal(size=(48, 8)).astype(np.float32)
-    (tmp_path / "secret.bin").write_bytes(secret.tobytes())
-    (tmp_path / "models").mkdir()
-    place = "secret.bin" if inside else "../secret.bin"
-
-    def external(model: Any) -> None:
-        matrix = model.graph.initializer[0]
-        matrix.ClearField("raw_data")
-        matrix.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", place), ("offset", "0"), ("length", str(48 * 8 * 4))):
-            entry = matrix.external_data.add()
-            entry.key, entry.value = key, value
-
-    folder = tmp_path if inside else tmp_path / "models"
-    path = changed_onnx(folder / "external.onnx", external)
-    for here in (tmp_path, tmp_path / "models"):
-        monkeypatch.chdir(here)
-        with pytest.raises(ConfigError, match="cannot be read as an ONNX network"):
-            descriptor(f"onnx:{path}", **DECLARED)
-
-
-def test_a_network_that_returns_nothing_to_compare_is_the_descriptors_fault(
-    tmp_path: Path, config: Make
-) -> None:
-    onnx = pytest.importorskip("onnx")
-
-    def zeros(model: Any) -> None:
-        model.graph.initializer[0].CopyFrom(
-            onnx.numpy_helper.from_array(np.zeros((48, 8), np.float32), "matrix")
-        )
-
-    path = changed_onnx(tmp_path / "zero.onnx", zeros)
-    asked = config(generator="demo", descriptor=str(path), theta=0.3, radius=0.2, set=ONNX_OPTIONS)
-    with pytest.raises(DescriptorError, match="a row that is zero"):
-        diagnose(asked)
 
 
 # -- the door ---------------------------------------------------------------------------------

@@ -559,7 +559,6 @@ def test_few_of_many_pictures_are_compared() -> None:
 @pytest.fixture
 def with_network(tmp_path: Path) -> Path:
     """A folder of people, and beside it a network in ONNX that takes their pictures."""
-    pytest.importorskip("onnx")
     save_onnx(tmp_path / "tiny.onnx")
     return paint(tmp_path / "faces", people=6, each=3)
 

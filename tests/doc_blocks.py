@@ -1,0 +1,154 @@
+"""Does what a document shows: writes its files, runs its commands, looks for what they print.
+
+Fenced blocks are taken from top to bottom, all in the working directory of the test:
+
+- a block whose first line is `# NAME.py` (or `.toml`, `.json`, ...) is that file, without the line;
+- other blocks of ```python are run;
+- in ```console, a line that begins with `$ ` is a command, which must end with code 0 (where `\\`
+  ends a line, the next one continues it). The lines below it are what it prints, stdout and stderr
+  together: `...` stands for anything, line breaks and blanks do not matter;
+- blocks of other languages, and those below a line `<!-- not run: REASON -->`, are left alone.
+
+`ganaudit`, `python` and `pytest` run in processes forked from one that has imported torch, so that
+a command costs no start. What `pip install` installs, every later command finds.
+"""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Command, Ended, fork_server
+
+_FENCE = re.compile(
+    r"(?P<skip><!-- not run: .+ -->\n+)?"
+    r"^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+_PIP = "--no-deps --no-build-isolation --no-index --quiet --disable-pip-version-check".split()
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block that is not left alone."""
+
+    language: str
+    text: str
+    line: int  # of the page, for messages
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that it is."""
+        named = _FILE.match(self.text) if self.language != "console" else None
+        return named[1] if named else None
+
+    @property
+    def content(self) -> str:
+        """Of the file, without the line that names it."""
+        return _FILE.sub("", self.text, count=1).lstrip("\n")
+
+    def commands(self) -> Iterator[tuple[str, str]]:
+        """(command, what is shown of its output)."""
+        joined = self.text.replace("\\\n", " ")
+        for part in re.split(r"^\$ ", joined, flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            yield command, shown
+
+
+def blocks(page: str) -> list[Block]:
+    """The blocks of a page in Markdown, in their order."""
+    return [
+        Block(found["language"], found["text"], page.count("\n", 0, found.start("language")) + 1)
+        for found in _FENCE.finditer(page)
+        if not found["skip"]
+    ]
+
+
+def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Do all that a page shows; how many commands that were.
+
+    Args:
+      page: in Markdown.
+      folder: an empty one, for what commands print and pip installs.
+      monkeypatch: makes what is installed importable, for the length of the test.
+    """
+    count = 0
+    for block in blocks(page.read_text("utf-8")):
+        if block.file is not None:
+            path = Path(block.file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.content, "utf-8")
+        elif block.language == "python":
+            script = folder / f"block-{block.line}.py"
+            script.write_text(block.text, "utf-8")
+            _check(run(f"python {script}", folder, monkeypatch), "", f"{page.name}:{block.line}")
+        elif block.language == "console":
+            for command, shown in block.commands():
+                ended = run(command, folder, monkeypatch)
+                _check(ended, shown, f"{page.name}:{block.line}: {command}")
+                count += 1
+    return count
+
+
+def run(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """One command, to its end."""
+    program, *arguments = shlex.split(command)
+    if program == "ganaudit":
+        return Command(folder, tuple(arguments)).wait(_SECONDS)
+    if program in ("pytest", "python"):
+        return _forked(program, arguments, folder)
+    if program == "pip" and arguments[:1] == ["install"]:
+        site = folder / "site-packages"
+        line = [sys.executable, "-m", "pip", "install", *_PIP, "--target", str(site)]
+        ended = _called([*line, *arguments[1:]])
+        monkeypatch.syspath_prepend(str(site))
+        return ended
+    return _called(["bash", "-c", command])
+
+
+def shows(output: str, shown: str) -> bool:
+    """Whether the output has what is shown of it, in that order."""
+    place, text = 0, " ".join(output.split())
+    for part in shown.split("..."):
+        wanted = " ".join(part.split())
+        found = text.find(wanted, place)
+        if found < 0:
+            return False
+        place = found + len(wanted)
+    return True
+
+
+def _check(ended: Ended, shown: str, where: str) -> None:
+    assert ended.code == 0, f"{where} ended with {ended.code}: {ended.err}{ended.out}"
+    assert shows(ended.out + ended.err, shown), f"{where} printed: {ended.out}{ended.err}"
+
+
+def _called(line: list[str]) -> Ended:
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def _forked(program: str, arguments: list[str], folder: Path) -> Ended:
+    streams = folder / "out", folder / "err"
+    process = fork_server().Process(target=_child, args=(program, arguments, *streams))
+    process.start()
+    process.join(_SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        pytest.fail(f"{program} {shlex.join(arguments)} still runs after {_SECONDS} s")
+    return Ended(process.exitcode, *(path.read_text("utf-8") for path in streams))
+
+
+def _child(program: str, arguments: list[str], out: Path, err: Path) -> None:
+    sys.stdout, sys.stderr = out.open("w"), err.open("w")
+    if program == "pytest":
+        sys.exit(int(pytest.main(["-p", "no:cacheprovider", *arguments])))
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")

@@ -1,0 +1,118 @@
+"""What the pages show runs as it stands, on small files of the kinds that they name."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from doc_blocks import run_page
+from onnx import TensorProto, helper, numpy_helper, save
+from PIL import Image
+from torch import nn
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def small_net() -> nn.Module:
+    """Latents [N, 100] to images [N, 3, 20, 20] in [-1, 1]."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Unflatten(1, (100, 1, 1)),
+        nn.ConvTranspose2d(100, 8, 5),
+        nn.Upsample(scale_factor=4),
+        nn.Conv2d(8, 3, 3, padding=1),
+        nn.Tanh(),
+    ).eval()
+
+
+def write_onnx(path: Path, *, conditional: bool) -> None:
+    """Images tanh(z W), or tanh(psi z W + a shade of the label)."""
+    rng = np.random.default_rng(1)
+    matrix = (rng.normal(size=(100, 3 * 12 * 12)) / 10).astype(np.float32)
+    shades = rng.normal(size=(4, 3 * 12 * 12)).astype(np.float32)
+    given = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 100])]
+    nodes = [helper.make_node("MatMul", ["z", "matrix"], ["flat"])]
+    if conditional:
+        given += [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]),
+            helper.make_tensor_value_info("psi", TensorProto.FLOAT, []),
+        ]
+        nodes += [
+            helper.make_node("Mul", ["flat", "psi"], ["scaled"]),
+            helper.make_node("Gather", ["shades", "label"], ["shade"]),
+            helper.make_node("Add", ["scaled", "shade"], ["sum"]),
+        ]
+    nodes += [
+        helper.make_node("Tanh", ["sum" if conditional else "flat"], ["values"]),
+        helper.make_node("Reshape", ["values", "shape"], ["images"]),
+    ]
+    constants = [("matrix", matrix), ("shape", np.array([-1, 3, 12, 12], dtype=np.int64))]
+    constants += [("shades", shades)] if conditional else []
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        given,
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 12, 12])],
+        [numpy_helper.from_array(value, name) for name, value in constants],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def write_programs() -> None:
+    """generator.pt and generator.pt2."""
+    net, example = small_net(), torch.zeros(2, 100)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.", FutureWarning)
+        torch.jit.save(torch.jit.trace(net, example), "generator.pt")
+    free = ({0: torch.export.Dim("n")},)
+    torch.export.save(torch.export.export(net, (example,), dynamic_shapes=free), "generator.pt2")
+
+
+def test_bring_your_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_onnx(Path("generator.onnx"), conditional=False)
+    write_onnx(Path("conditional.onnx"), conditional=True)
+    write_programs()
+    Path("labels.txt").write_text("0\n0\n3\n1\n")
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    assert run_page(DOCS / "generators.md", folder, monkeypatch) == 6
+    reports = [json.loads(path.read_text()) for path in sorted(Path().glob("audit*/report.json"))]
+    assert len(reports) == 6
+    assert all("as --set says" in " ".join(report["assumptions"]) for report in reports)
+    labels = [report["labels"] for report in reports if report["labels"] is not None]
+    assert [len(found["by_label"]) for found in labels] == [1, 3]
+
+
+def test_choosing_a_descriptor_and_theta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for person in range(12):
+        own = rng.uniform(30, 220, (4, 4, 3))
+        for number in range(5):
+            path = Path("people") / f"person {person}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = (own + rng.normal(0, 12, own.shape)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC).save(path)
+    matrix = rng.normal(size=(3 * 16 * 16, 12)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["images"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "matrix"], ["rows"]),
+        ],
+        "face",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 12])],
+        [numpy_helper.from_array(matrix, "matrix")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    save(model, "face.onnx")
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    assert run_page(DOCS / "descriptors.md", folder, monkeypatch) == 3
+    card = json.loads(Path("threshold/card.json").read_text())
+    report = json.loads(Path("audit/report.json").read_text())
+    assert report["scale"]["theta"] == card["theta"]["estimate"]
+    assert report["scale"]["radius"] == card["radius"]["estimate"]
+    assert "60 images of 12 identities" in report["scale"]["radius_origin"]
+    assert report["descriptor"]["weights_sha256"] == card["weights_sha256"]

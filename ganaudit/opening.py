@@ -1,5 +1,6 @@
 """From the names in a request to opened objects, on a device, with their identities."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -292,13 +293,19 @@ def _open_descriptor(
             names = ", ".join(registry.installed("descriptors", config.plugin))
             raise ConfigError(f"--descriptor is needed: what tells identities apart? ({names})")
         spec = _DEMO_DESCRIPTOR
+    return open_descriptor(spec, options, device=device, trust=config.trust, files=config.plugin)
+
+
+def open_descriptor(
+    spec: str, options: Mapping[str, str], *, device: str, trust: bool, files: Sequence[str]
+) -> Descriptor:
+    """The descriptor that `spec` names.
+
+    Raises:
+      ConfigError: it cannot be opened, or an option is wrong.
+    """
     descriptor, name, _ = registry.open_plugin(
-        "descriptors",
-        spec,
-        options,
-        device=torch.device(device),
-        trust=config.trust,
-        files=config.plugin,
+        "descriptors", spec, options, device=torch.device(device), trust=trust, files=files
     )
     if not isinstance(descriptor, Descriptor):
         raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ganaudit import registry
 from ganaudit.cards import NAME, CardFile, write_card
 from ganaudit.config import ThresholdConfig
 from ganaudit.descriptors import Descriptor, DescriptorCard
-from ganaudit.errors import ConfigError, DescriptorError, PluginError
+from ganaudit.errors import ConfigError, DescriptorError
 from ganaudit.files import free_folder
 from ganaudit.identities import Embedded, IdentityFolder, embed
-from ganaudit.opening import open_device
+from ganaudit.opening import open_descriptor, open_device
 from ganaudit.report import canonical
 from ganaudit.report import verification as pages
 from ganaudit.runner import Progress
@@ -63,7 +60,9 @@ def threshold(
     out = _free_folder(config)
 
     def opened(options: Mapping[str, str]) -> Descriptor:
-        return _open(config, options, device)
+        return open_descriptor(
+            config.descriptor, options, device=device, trust=config.trust, files=config.plugin
+        )
 
     # How the pictures are prepared may be what is asked.
     trial = None
@@ -109,20 +108,6 @@ def threshold(
     write_json(out / pages.NAME, report)
     pages.write(report, out)
     return Threshold(report, card, out)
-
-
-def _open(config: ThresholdConfig, options: Mapping[str, str], device: str) -> Descriptor:
-    descriptor, name, _ = registry.open_plugin(
-        "descriptors",
-        config.descriptor,
-        options,
-        device=torch.device(device),
-        trust=config.trust,
-        files=config.plugin,
-    )
-    if not isinstance(descriptor, Descriptor):
-        raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
-    return descriptor
 
 
 def _free_folder(config: ThresholdConfig) -> Path:

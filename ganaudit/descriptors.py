@@ -12,6 +12,7 @@ Resize = Literal["nearest", "bilinear", "bicubic"]
 Colour = Literal["rgb", "bgr", "grey"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+ROW_DISTANCE = 1e-3  # fraction of pi between an image's rows alone and among others: kernels differ
 _NORM_TOLERANCE = 1e-3
 
 

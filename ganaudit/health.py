@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ganaudit import registry
-from ganaudit.errors import PluginError
 
 _NEEDED = {
     "torch": "pip install 'torch>=2.10'",
@@ -100,10 +99,7 @@ def _onnx_providers() -> dict[str, str]:
 
 
 def _plugins(kind: registry.Kind) -> dict[str, str]:
-    try:
-        return _finding(kind, ", ".join(registry.installed(kind)))
-    except PluginError as error:
-        return _finding(kind, str(error), remedy="uninstall one of them")
+    return _finding(kind, ", ".join(registry.installed(kind)))
 
 
 def _torch_cache() -> dict[str, str]:

@@ -13,6 +13,7 @@ from ganaudit.errors import ConfigError, SourceError
 
 Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
+GREY_LEVELS = 1  # by which an image may differ from itself: cuDNN picks kernels by batch size
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}

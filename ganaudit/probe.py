@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from ganaudit.batchnorm import mismatch
+from ganaudit.descriptors import ROW_DISTANCE
 from ganaudit.errors import SourceError
 from ganaudit.generators import BlindGenerator, EmbeddingSource, LatentGenerator, Source
+from ganaudit.images import GREY_LEVELS
 from ganaudit.maker import Maker, Recipe, Rendered
 from ganaudit.slots import Stream
 
@@ -19,8 +21,6 @@ _FACES = 64  # images that say whether most have no face, once some of the first
 _PRIOR_IMAGES = (256, 64)  # held against batch norm statistics: usually, and where they are slow
 _PRIOR_SLOW_S = 0.1  # an image
 _PRIOR_MISMATCH = 0.08  # standard deviations; ganaudit.batchnorm says what is usual
-_GREY_LEVELS = 1  # cuDNN picks kernels by batch size: one level is not dependence
-_DISTANCE = 1e-3  # fraction of pi between one image's rows alone and among others
 _FLOATS_PER_VALUE = 64  # memory of a convolutional generator per value of its output, a guess
 _MEMORY_SHARE = 0.25
 _BATCH_MAX = {"cpu": 64, "cuda": 256}
@@ -95,7 +95,7 @@ def probe(
     for images, (rows, valid) in zip(shown, together, strict=True):
         alone, _ = maker.embed(images, one_by_one=True)
         gap = np.linalg.norm(alone[valid].astype(np.float64) - rows[valid], axis=1)
-        if len(gap) and 2 / np.pi * np.arcsin(np.minimum(1, gap / 2)).max() > _DISTANCE:
+        if len(gap) and 2 / np.pi * np.arcsin(np.minimum(1, gap / 2)).max() > ROW_DISTANCE:
             recipe = replace(recipe, embed_one_by_one=True)
             warnings.append(
                 "the descriptor's rows depend on their batch mates, so images are embedded one by "
@@ -165,7 +165,7 @@ def _differs(one: Rendered, other: Rendered) -> bool:
     ]
     return any(
         images[0][i].shape != images[1][i].shape
-        or int((images[0][i].int() - images[1][i].int()).abs().max()) > _GREY_LEVELS
+        or int((images[0][i].int() - images[1][i].int()).abs().max()) > GREY_LEVELS
         for i in images[0].keys() & images[1].keys()
     )
 

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,23 +43,48 @@ class Plugin:
 def installed(kind: Kind, files: Sequence[str] = ()) -> dict[str, Plugin]:
     """Every plugin of one kind by name. Imports none but those in `files`.
 
+    A name that two of them claim is there, and refuses to load.
+
     Raises:
-      PluginError: two packages or files claim one name, or a file is no plugin.
+      PluginError: a file is no plugin.
     """
-    entries = [
-        Plugin(entry.name, entry.value, entry.load)
-        for entry in sorted(entry_points(group=f"ganaudit.{kind}"), key=lambda entry: entry.name)
-    ]
     found: dict[str, Plugin] = {}
-    for entry in (*entries, *(plugin for file in files for plugin in _in_file(kind, file))):
-        known = found.get(entry.name)
-        if known is not None and known.value != entry.value:
-            raise PluginError(
-                f"two packages provide the {kind[:-1]} {entry.name!r}: {known.value} and "
-                f"{entry.value}; uninstall or rename one"
-            )
-        found[entry.name] = entry
+    for plugin in (*_packaged(kind), *(each for file in files for each in _in_file(kind, file))):
+        known = found.get(plugin.name)
+        clash = known is not None and known.value != plugin.value
+        found[plugin.name] = _claimed_twice(kind, known, plugin) if known and clash else plugin
     return found
+
+
+def _packaged(kind: Kind) -> list[Plugin]:
+    """The plugins of installed packages; one whose own metadata are broken has none."""
+    group = f"ganaudit.{kind}"
+    try:
+        entries = list(entry_points(group=group))
+    except Exception:  # it came from one package, whichever it was
+        entries = [entry for each in distributions() for entry in _entries_of(each, group)]
+    return [
+        Plugin(entry.name, entry.value, entry.load)
+        for entry in sorted(entries, key=lambda entry: entry.name)
+    ]
+
+
+def _entries_of(package: Distribution, group: str) -> list[EntryPoint]:
+    try:
+        return list(package.entry_points.select(group=group))
+    except Exception:  # the border to foreign metadata
+        return []
+
+
+def _claimed_twice(kind: Kind, one: Plugin, other: Plugin) -> Plugin:
+    values = f"{one.value} and {other.value}"
+
+    def refuse() -> object:
+        raise PluginError(
+            f"two packages provide the {kind[:-1]} {one.name!r}: {values}; uninstall or rename one"
+        )
+
+    return Plugin(one.name, values, refuse)
 
 
 def _in_file(kind: Kind, file: str) -> list[Plugin]:
@@ -153,7 +178,9 @@ def load(kind: Kind, name: str, files: Sequence[str] = ()) -> Callable[..., Any]
         raise PluginError(f"no {kind[:-1]} is called {name!r}{_nearest(name, known)}")
     try:
         factory = known[name].load()
-    except Exception as error:
+    except GanauditError:
+        raise
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind[:-1]} {name!r} cannot be imported ({one_line(error)}); "
             "ganaudit doctor lists what is missing"
@@ -192,9 +219,11 @@ def open_plugin(
     arguments = bind(factory, options, what=what, device=device, trust=trust)
     try:
         return factory(target, **arguments), name, target
-    except (GanauditError, KeyboardInterrupt):
+    except GanauditError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if kind == "generators" and isinstance(error, SystemExit):
+            raise  # a generator misbehaves: who called it says so
         raise PluginError(
             f"the {kind[:-1]} {name!r} could not be opened ({one_line(error)})"
         ) from error

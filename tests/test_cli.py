@@ -155,6 +155,7 @@ def test_rows_that_describe_nothing_are_the_descriptors_fault(
     ganaudit: Run, value: float, said: str
 ) -> None:
     import onnx
+
     path = save_onnx(Path("tiny.onnx"))
     model = onnx.load(path)
     matrix = np.full((48, 8), value, dtype=np.float32)
@@ -359,10 +360,13 @@ def test_plugins_are_listed_and_explained(ganaudit: Run) -> None:
     listing = ganaudit("plugins")
     assert (listing.code, listing.err) == (0, "")
     assert all(name in listing.out for name in names)
-    (found,) = json.loads(ganaudit("plugins", "onnx", "--format", "json").out)
-    assert found["kind"] == "descriptor"
+    both = json.loads(ganaudit("plugins", "onnx", "--format", "json").out)
+    assert [entry["kind"] for entry in both] == ["generator", "descriptor"]
+    found = both[1]
+    assert "latent_input: str | None = None" in both[0]["options"]
     assert "mean: tuple[float, ...] | None = None" in found["options"]
-    assert not any(option.startswith("device") for option in found["options"])
+    hidden = ("device", "trust")
+    assert not any(option.startswith(hidden) for entry in both for option in entry["options"])
     shown = ganaudit("plugins", "onnx")
     assert "--set descriptor.mean: tuple[float, ...] | None = None" in shown.out
     assert "Open an ONNX file as a descriptor." in shown.out

@@ -207,12 +207,38 @@ def test_loading_one_plugin_imports_no_other() -> None:
     )
 
 
-def test_two_packages_that_claim_a_name_clash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_two_packages_claim_is_listed_and_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     group = "ganaudit.generators"
     entries = [EntryPoint("mine", "a:open", group), EntryPoint("mine", "b:open", group)]
+    entries.append(EntryPoint("good", f"{__name__}:typed", group))
     monkeypatch.setattr(registry, "entry_points", lambda group: entries)
+    assert [entry["factory"] for entry in catalogue()][:2] == [
+        f"{__name__}:typed",
+        "a:open and b:open",
+    ]
+    assert load("generators", "good") is typed
     with pytest.raises(PluginError, match="two packages provide the generator 'mine': a:open and"):
-        installed("generators")
+        load("generators", "mine")
+    (tmp_path / "own.py").write_text("GENERATORS = {'good': print}")
+    with pytest.raises(PluginError, match="two packages provide the generator 'good': .*own.py"):
+        load("generators", "good", ("own.py",))
+
+
+def test_a_package_with_broken_metadata_breaks_only_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, text in (
+        ("bad", "[ganaudit.generators]\nno equals sign\n"),
+        ("fine", "[ganaudit.generators]\nfine = math:pi\n"),
+    ):
+        facts = tmp_path / f"{name}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"fine", "demo"} <= set(installed("generators"))
 
 
 def test_one_package_that_is_seen_twice_does_not_clash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,10 +69,10 @@ def mismatch(module: nn.Module, run: Callable[[], None]) -> Mismatch | None:
     ]
     sums = {layer: _Sums() for layer in layers}
 
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sums[layer].add(inputs[0])  # type: ignore[index]
+    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        sums[layer].add(inputs[0] if inputs else named["input"])  # type: ignore[index]
 
-    handles = [layer.register_forward_pre_hook(watch) for layer in layers]
+    handles = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in layers]
     try:
         run()
     finally:

@@ -14,6 +14,8 @@ NAME = "card.json"
 _FORMAT, _KIND = 1, "descriptor card"
 _MOST_BYTES = 2**20
 
+_ON_THE_CARD = {"weights", "size", "mean", "std", "resize", "colour"}  # of the descriptor itself
+
 Figure = Mapping[str, float | None]  # estimate, low and high; None: not known
 
 
@@ -83,6 +85,22 @@ class CardFile:
                     f"the card was measured with {name} {_short(found.get(name))}, the descriptor "
                     f"{card.name} has {_short(wanted.get(name))}: theta and radius do not hold for "
                     "it; measure them with ganaudit threshold"
+                )
+
+    def check_options(self, options: Mapping[str, str]) -> None:
+        """Refuse options of the descriptor that are not those of the measurement.
+
+        What its own card says (weights, preprocessing) is held against that by `check`.
+
+        Raises:
+          ConfigError: an option differs.
+        """
+        for name in sorted(options.keys() - _ON_THE_CARD):
+            if options[name] != self.options.get(name):
+                measured = self.options.get(name, "its default")
+                raise ConfigError(
+                    f"--set descriptor.{name}={options[name]}: the card was measured with "
+                    f"{measured}; measure again with ganaudit threshold"
                 )
 
     def document(self) -> dict[str, Any]:

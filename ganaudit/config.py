@@ -21,7 +21,8 @@ Format = Literal["rich", "json"]
 Keep = Literal["auto", "thumbnails", "none"]
 OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
 
-_FLAG_ALONE = "trust"  # a file that lies beside the audited one must not be able to say it
+# What would run code: a file that lies beside the audited one must not be able to say it.
+_NOT_BY_FILE, _FLAG_ALONE = ("trust", "plugin"), "trust"
 _VERBS = ("threshold",)  # with a table of their own in [tool.ganaudit]
 _Config = TypeVar("_Config")
 
@@ -198,9 +199,10 @@ def resolve(
         in_file = next((key for key in (name, name.replace("_", "-")) if key in table), None)
         if flags.get(name) not in (None, ()):
             values[name], origins[name] = flags[name], "flag"
-        elif name == _FLAG_ALONE and (os.environ.get(variable) or in_file):
+        elif in_file and name in _NOT_BY_FILE or name == _FLAG_ALONE and os.environ.get(variable):
             raise ConfigError(
-                f"{name} is said by the flag --{name} alone, not by {variable} or a file"
+                f"{name} would run code, so neither {where} nor, of trust, the environment can say "
+                f"it; say --{name}"
             )
         elif os.environ.get(variable):
             values[name] = _parse(variable, os.environ[variable], hints[name])

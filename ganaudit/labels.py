@@ -1,5 +1,6 @@
 """Which labels the slots of a conditional generator get: `--labels uniform|K|FILE`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ganaudit.files import sha256_of
 
 MAX_LABELS = 2**20  # classes a generator may declare
 _MOST_BYTES = 2**27
+_LABEL = re.compile(r"[+-]?[0-9]{1,18}")
 _SHOWN = 40  # characters of a line that is no label
 
 
@@ -56,7 +58,7 @@ def law_of(wanted: str | None, num_labels: int) -> Law | None:
         said = f"Labels are drawn uniformly from {num_labels} classes"
         sentence = said + (", which nobody asked for." if wanted is None else ", as requested.")
         return Law(np.arange(num_labels), {"labels": "uniform"}, sentence)
-    if wanted.lstrip("+-").isdecimal():
+    if _LABEL.fullmatch(wanted):
         label = _check(np.array([int(wanted)]), num_labels, "--labels")
         return Law(label, {"labels": int(wanted)}, f"Every image has label {wanted}, as requested.")
     path = Path(wanted)
@@ -69,13 +71,16 @@ def law_of(wanted: str | None, num_labels: int) -> Law | None:
 
 
 def _read(path: Path) -> NDArray[np.int64]:
-    if not path.is_file():
-        raise ConfigError(f"--labels wants uniform, a class number or a file; got {path}")
     try:
+        if not path.is_file():
+            raise ConfigError(
+                f"--labels wants uniform, a class number or a file; got {str(path)[:_SHOWN]}"
+            )
         if path.stat().st_size > _MOST_BYTES:
             raise ConfigError(f"--labels {path} is larger than {_MOST_BYTES >> 20} MiB")
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False, max_header_size=10_000)
+            with path.open("rb") as file:
+                values = np.lib.format.read_array(file, allow_pickle=False, max_header_size=10_000)
             if values.ndim != 1 or values.dtype.kind not in "iu":
                 raise ConfigError(
                     f"--labels {path} must hold a vector of whole numbers, got {values.dtype} "
@@ -84,17 +89,16 @@ def _read(path: Path) -> NDArray[np.int64]:
             return np.asarray(values, dtype=np.int64)
         lines = path.read_text(encoding="utf-8").split()
         return np.array([_number(path, word) for word in lines], dtype=np.int64)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"--labels {path} cannot be read: {error}") from error
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise ConfigError(
+            f"--labels {str(path)[:_SHOWN]} cannot be read: {str(error)[:_SHOWN]}"
+        ) from error
 
 
 def _number(path: Path, word: str) -> int:
-    try:
-        return int(word[:_SHOWN])
-    except ValueError:
-        raise ConfigError(
-            f"--labels {path} must hold a class number a line, got {word[:_SHOWN]!r}"
-        ) from None
+    if _LABEL.fullmatch(word):
+        return int(word)
+    raise ConfigError(f"--labels {path} must hold a class number a line, got {word[:_SHOWN]!r}")
 
 
 def _check(labels: NDArray[np.int64], num_labels: int, where: str) -> NDArray[np.int64]:

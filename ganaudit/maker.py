@@ -187,9 +187,8 @@ class Maker:
         hashes = np.zeros((len(slots), HASH_BYTES), dtype=np.uint8)
         block = np.zeros((len(slots), self._recipe.width), dtype=np.float32)
         pictures = [b""] * len(slots) if self._recipe.keep else None
-        draws = self.draws(stream, slots)
         for first in range(0, len(slots), self._recipe.batch):
-            rendered = self.render(draws[first : first + self._recipe.batch])
+            rendered = self.render(self.draws(stream, slots[first : first + self._recipe.batch]))
             for where, images in rendered.images:
                 position = first + where
                 embedded, valid = self.embed(images)
@@ -310,7 +309,10 @@ class Maker:
         def embed_all() -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
             parts = []
             for batch in images.split(1 if one_by_one else len(images)):
-                rows, valid = descriptor.embed(batch)
+                try:
+                    rows, valid = descriptor.embed(batch)
+                except SystemExit as error:  # its exit code is not ours
+                    raise DescriptorError(f"the descriptor ended in {one_line(error)}") from error
                 check_rows(rows, valid, len(batch))
                 parts.append((rows.cpu().numpy(), valid.cpu().numpy()))
             return parts

@@ -1,8 +1,10 @@
 """From the names in a request to opened objects, on a device, with their identities."""
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ganaudit import registry
 from ganaudit.cards import CardFile, read_card
 from ganaudit.config import DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
-from ganaudit.errors import ConfigError, PluginError
+from ganaudit.errors import ConfigError, PluginError, one_line
 from ganaudit.files import sha256_of
 from ganaudit.generators import (
     BlindGenerator,
@@ -28,7 +30,7 @@ from ganaudit.maker import Guard, Maker, Recipe
 from ganaudit.probe import Probe, probe
 from ganaudit.runner import Team
 from ganaudit.scoring import Scale
-from ganaudit.slots import permutation
+from ganaudit.slots import check_prior, permutation
 
 _DEMO_DESCRIPTOR = "digits"
 
@@ -42,6 +44,7 @@ class Request:
       source: the generator, or what stands in for one.
       descriptor: None for embeddings.
       generator: identity of the source, JSON values.
+      described: how the descriptor was opened, JSON values; beside its card's identity.
       device: "cpu" or "cuda:N".
       theta: reach of the similarity, fraction of pi.
       radius: of a neighbourhood, fraction of pi.
@@ -54,6 +57,7 @@ class Request:
     source: Source
     descriptor: Descriptor | None
     generator: dict[str, Any]
+    described: dict[str, Any]
     device: str
     theta: float
     radius: float
@@ -65,7 +69,9 @@ class Request:
         """What decides the bytes of a row."""
         pinned: dict[str, Any] = {
             "generator": self.generator,
-            "descriptor": None if self.descriptor is None else self.descriptor.card.identity(),
+            "descriptor": None
+            if self.descriptor is None
+            else {**self.descriptor.card.identity(), **self.described},
             "seed": self.config.seed,
         }
         if self.order is not None:  # the samples follow the anchors
@@ -147,9 +153,11 @@ def open_request(
             raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
     if given and config.workers not in (None, 1):
         raise ConfigError("--workers needs a generator that each process can open by its name")
+    check_source(source, config.generator)
     card = None if config.descriptor_card is None else read_card(config.descriptor_card)
+    described: dict[str, Any] = {}
     if descriptor is None:
-        descriptor = _open_descriptor(config, source, generator, card, device)
+        descriptor, described = _open_descriptor(config, source, generator, card, device)
     if card is not None:
         if descriptor is None:
             raise ConfigError("embeddings are described already; leave --descriptor-card out")
@@ -162,6 +170,7 @@ def open_request(
         source=source,
         descriptor=descriptor,
         generator=generator,
+        described=described,
         device=device,
         theta=theta,
         radius=radius,
@@ -183,7 +192,7 @@ def open_reference(request: Request) -> Request:
     config = replace(
         config,
         generator=name,
-        descriptor=(config.descriptor or _DEMO_DESCRIPTOR) if described else None,
+        descriptor=_reference_descriptor(config) if described else None,
         set=tuple(pair for pair in config.set if pair.startswith("descriptor.")),
         labels=None,
         anchors=1,
@@ -201,6 +210,13 @@ def open_reference(request: Request) -> Request:
         )
     order = permutation(source.size, seed=config.seed)
     return replace(request, config=config, source=source, generator=identity, law=None, order=order)
+
+
+def _reference_descriptor(config: DiagnoseConfig) -> str | None:
+    """What a worker opens for the reference: the run's, by its own name or its card's."""
+    if config.descriptor is None and config.descriptor_card is None:
+        return _DEMO_DESCRIPTOR
+    return config.descriptor
 
 
 def first_images(request: Request, *, batch: int | None) -> Probe:
@@ -267,10 +283,55 @@ def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str,
             "LatentGenerator, BlindGenerator and EmbeddingSource"
         )
     identity = identity_of(source) or {"target": target}
-    file = registry.installed("generators", config.plugin)[name].file
-    if file is not None:
-        identity = {"plugin_sha256": sha256_of(Path(file)), **identity}
-    return source, {"plugin": name, "options": options, **identity}
+    return source, {**identity, **_opened_as("generators", name, options, config)}
+
+
+def _opened_as(
+    kind: registry.Kind, name: str, options: Mapping[str, str], config: DiagnoseConfig
+) -> dict[str, Any]:
+    """How a plugin was opened: its name, its options, and the content of files among them."""
+    files = {key: sha256_of(Path(text)) for key, text in options.items() if _is_file(text)}
+    texts = {key: text for key, text in options.items() if key not in files}
+    opened: dict[str, Any] = {"plugin": name, "options": texts}
+    if files:
+        opened["files_sha256"] = files
+    own = registry.installed(kind, config.plugin)[name].file
+    return opened | ({} if own is None else {"plugin_sha256": sha256_of(Path(own))})
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long a name, or a NUL
+        return False
+
+
+def check_source(source: Source, name: str) -> None:
+    """Refuse an object that says impossible things of itself, before anything is rendered.
+
+    Raises:
+      PluginError: an attribute is not what `ganaudit.generators` says it is.
+    """
+    if isinstance(source, LatentGenerator):
+        shape: Any = source.latent_shape
+        whole = isinstance(shape, tuple | list) and all(isinstance(n, Integral) for n in shape)
+        if not whole or not all(n > 0 for n in shape):
+            raise PluginError(
+                f"{name}: latent_shape must be positive whole numbers, got {shape!r:.80}"
+            )
+        if not isinstance(source.num_labels, Integral) or source.num_labels < 0:
+            raise PluginError(
+                f"{name}: num_labels must be 0 or more, got {source.num_labels!r:.80}"
+            )
+        check_prior(source.prior, where=f"{name}: ")
+    for key in ("assumptions", "warnings"):
+        said = getattr(source, key, ())
+        if not isinstance(said, tuple | list) or not all(isinstance(text, str) for text in said):
+            raise PluginError(f"{name}: {key} must be a list of sentences, got {said!r:.80}")
+    try:
+        json.dumps(identity_of(source), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PluginError(f"{name}: identity must be JSON values ({one_line(error)})") from error
 
 
 def _open_descriptor(
@@ -279,21 +340,26 @@ def _open_descriptor(
     generator: dict[str, Any],
     card: CardFile | None,
     device: str,
-) -> Descriptor | None:
+) -> tuple[Descriptor | None, dict[str, Any]]:
     _, options = split_options(config.set)
     if isinstance(source, EmbeddingSource):
         if config.descriptor is not None or options:
             raise ConfigError("embeddings are described already; leave the descriptor out")
-        return None
+        return None, {}
     spec = config.descriptor
     if card is not None:  # it says how what it measured is opened; the request goes before it
+        card.check_options(options)
         spec, options = spec or card.descriptor, {**card.options, **options}
     if spec is None:
         if generator.get("plugin") != "demo":
             names = ", ".join(registry.installed("descriptors", config.plugin))
             raise ConfigError(f"--descriptor is needed: what tells identities apart? ({names})")
         spec = _DEMO_DESCRIPTOR
-    return open_descriptor(spec, options, device=device, trust=config.trust, files=config.plugin)
+    descriptor = open_descriptor(
+        spec, options, device=device, trust=config.trust, files=config.plugin
+    )
+    name, _ = registry.resolve("descriptors", spec, config.plugin)
+    return descriptor, _opened_as("descriptors", name, options, config)
 
 
 def open_descriptor(

@@ -78,12 +78,21 @@ def probe(
     together = [maker.embed(images) for images in shown]
     seconds = (time.perf_counter() - begin) / count
     if isinstance(source, LatentGenerator):
+        singly = maker.render(draws, one_by_one=True)
+        if again.images and not singly.images:
+            reason = next(iter(singly.failures.values())).reason
+            raise SourceError(
+                "the generator renders images together and none of them singly, so they may depend "
+                f"on their batch mates ({reason}): is a batch norm in training mode? Call eval() "
+                "on the network, and before it is traced or exported"
+            )
         if _differs(first, again):
             warnings.append(
                 "the generator is not deterministic: the same slots gave different images, so "
-                "this run cannot be repeated; draw layer noise from the slot's seed"
+                "this run cannot be repeated, and whether images depend on their batch mates "
+                "cannot be seen; draw layer noise from the slot's seed"
             )
-        elif _differs(first, maker.render(draws, one_by_one=True)):
+        elif _differs(first, singly):
             raise SourceError(
                 "the generator's images depend on their batch mates, so they are no samples of one "
                 "distribution: is a batch norm in training mode? Call eval() on the network, and "

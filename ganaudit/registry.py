@@ -49,7 +49,9 @@ def installed(kind: Kind, files: Sequence[str] = ()) -> dict[str, Plugin]:
       PluginError: a file is no plugin.
     """
     found: dict[str, Plugin] = {}
-    for plugin in (*_packaged(kind), *(each for file in files for each in _in_file(kind, file))):
+    once = {Path(file).resolve(): file for file in reversed(files)}
+    of_files = [plugin for file in reversed(once.values()) for plugin in _in_file(kind, file)]
+    for plugin in (*_packaged(kind), *of_files):
         known = found.get(plugin.name)
         clash = known is not None and known.value != plugin.value
         found[plugin.name] = _claimed_twice(kind, known, plugin) if known and clash else plugin
@@ -236,13 +238,22 @@ def bind(
     what: str,
     device: object = None,
     trust: bool = False,
+    given: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments for `factory` from text, converted by the annotation of each parameter.
+
+    Args:
+      factory: whose keyword-only parameters are filled.
+      options: as text.
+      what: the factory, for messages.
+      device: for a factory that asks.
+      trust: likewise.
+      given: values that it gets too if it has such parameters; None: not given.
 
     Raises:
       ConfigError: an unknown key, a required one that is absent, or a value of the wrong type.
     """
-    parameters = inspect.signature(factory).parameters
+    parameters = _parameters(factory, what)
     keywords = {
         name: parameter
         for name, parameter in parameters.items()
@@ -255,10 +266,12 @@ def bind(
     for key, text in options.items():
         if key in settable:
             arguments[key] = _convert(key, text, hints.get(key, str))
-        elif rest and key not in _PROVIDED:
+        elif rest and key not in _PROVIDED and key not in parameters:
             arguments[key] = text
         else:
             raise ConfigError(f"{what} has no option {key!r}{_nearest(key, settable)}")
+    known = {name: value for name, value in (given or {}).items() if value is not None}
+    arguments |= {name: value for name, value in known.items() if name in keywords}
     provided = {"device": device, "trust": trust}
     arguments |= {name: value for name, value in provided.items() if name in keywords}
     missing = [
@@ -271,11 +284,20 @@ def bind(
     return arguments
 
 
+def _parameters(factory: Callable[..., Any], what: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (ValueError, TypeError) as error:  # a builtin
+        raise PluginError(
+            f"{what} has no signature that could be read: write a function"
+        ) from error
+
+
 def options_of(factory: Callable[..., Any]) -> list[str]:
     """`name: type = default` for each option a user can set, for listings."""
     return [
         str(parameter)
-        for name, parameter in inspect.signature(factory).parameters.items()
+        for name, parameter in _parameters(factory, "the factory").items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
         and name not in _PROVIDED
     ]

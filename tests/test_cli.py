@@ -111,7 +111,7 @@ def user(factory: str, *more: str) -> tuple[str, ...]:
         (("plugins", "onxn"), 2, "no plugin is called 'onxn'; did you mean 'onnx'?"),
         (user("absent"), 2, "user.py has no function 'absent'"),
         (user("raising"), 3, "the factory 'raising' raised RuntimeError: no weights anywhere"),
-        (user("leaving"), 3, "opening the generator ended in SystemExit: 0"),
+        (user("leaving"), 3, "the factory 'leaving' raised SystemExit: 0"),
         (user("misshapen"), 3, "none of the first 8 images can be used: images must have 4 dim"),
         (user("nan"), 3, "none of the first 8 images can be used: the image holds NaN or inf"),
         (user("flat"), 3, "none of the first 8 images can be used: the image is a single colour"),

@@ -120,12 +120,15 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "generator = 'demo'\ndescriptor = 'digits'\nanchors = 11\nsamples = 12\ntheta = 1\n"
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
-        "set = ['a=1 2', 'descriptor.b=2']\nplugin = ['mine.py']\ndescriptor-card = 'card.json'\n"
+        "set = ['a=1 2', 'descriptor.b=2']\ndescriptor-card = 'card.json'\n"
         "labels = 'uniform'\nmax-faceless = 1\nbackend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false",
     )
     found = resolve(DiagnoseConfig, {})
-    assert {name for name, origin in found.origins.items() if origin == "default"} == {"trust"}
+    assert {name for name, origin in found.origins.items() if origin == "default"} == {
+        "trust",
+        "plugin",
+    }
     assert set(found.origins.values()) == {"[tool.ganaudit]", "default"}
     assert found == DiagnoseConfig(
         generator="demo",
@@ -144,7 +147,6 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         output=("md:a b.md",),
         keep="thumbnails",
         set=("a=1 2", "descriptor.b=2"),
-        plugin=("mine.py",),
         descriptor_card=Path("card.json"),
         labels="uniform",
         max_faceless=1.0,
@@ -371,3 +373,25 @@ def test_an_output_without_a_known_format_or_a_path_is_refused(pair: str) -> Non
     formats = "html, md, json, csv, parquet, svg, png"
     with pytest.raises(ConfigError, match=f"FORMAT:PATH, FORMAT one of {formats}; got '{pair}'"):
         split_outputs(("md:ok", pair))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("trust", "true", r"trust would run code, so neither \[tool.ganaudit\] nor"),
+        ("plugin", "['evil.py']", r"plugin would run code, .*; say --plugin"),
+    ],
+)
+def test_what_would_run_code_is_not_said_by_a_file(
+    tmp_path: Path, setting: str, value: str, message: str
+) -> None:
+    write_table(tmp_path, f"generator = 'demo'\n{setting} = {value}")
+    with pytest.raises(ConfigError, match=message):
+        resolve(DiagnoseConfig, {})
+
+
+def test_trust_is_not_said_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANAUDIT_TRUST", "1")
+    with pytest.raises(ConfigError, match="trust would run code, .* say --trust"):
+        resolve(DiagnoseConfig, {"generator": "demo"})
+    assert resolve(DiagnoseConfig, {"generator": "demo", "trust": True}).trust

@@ -61,6 +61,14 @@ def test_an_unconditional_generator_has_no_law_and_takes_no_labels() -> None:
         ("pickled.npy", "cannot be read"),
         ("cut.npy", "cannot be read"),
         ("binary.txt", "cannot be read"),
+        ("--5", "wants uniform, a class number or a file"),
+        ("=3", "wants uniform, a class number or a file"),
+        ("9" * 500, "wants uniform, a class number or a file|cannot be read"),
+        ("long.txt", "must hold a class number a line, got '99999999999999999999'"),
+        ("zeros.txt", "must hold a class number a line, got '000000"),
+        ("under.txt", "must hold a class number a line, got '1_0'"),
+        ("zip.npy", "cannot be read"),
+        ("huge.npy", "cannot be read"),
     ],
 )
 def test_labels_that_cannot_be_are_refused_in_one_sentence(wanted: str, message: str) -> None:
@@ -71,6 +79,14 @@ def test_labels_that_cannot_be_are_refused_in_one_sentence(wanted: str, message:
     np.save("float.npy", np.zeros(3))
     np.save("matrix.npy", np.zeros((2, 2), dtype=np.int64))
     np.save("pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    Path("long.txt").write_text("9" * 20)
+    Path("zeros.txt").write_text("0" * 50 + "3")
+    Path("under.txt").write_text("1_0")
+    np.savez("zip.npz", np.arange(3))
+    Path("zip.npz").rename("zip.npy")
+    header = {"descr": "<i8", "fortran_order": False, "shape": (10**15,)}
+    with Path("huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
     Path("cut.npy").write_bytes(Path("matrix.npy").read_bytes()[:-8])
     with pytest.raises(ConfigError, match=message) as caught:
         law_of(wanted, 4)

@@ -212,3 +212,74 @@ def test_a_worker_opens_what_the_request_names_and_makes_the_same_rows(config: M
     assert np.array_equal(here.hashes, there.hashes)
     for maker in makers:
         maker.close()
+
+
+# -- what an object says of itself ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("latent_shape", 8, "latent_shape must be positive whole numbers, got 8"),
+        ("latent_shape", (8.0,), "latent_shape must be positive whole numbers"),
+        ("latent_shape", (0,), "latent_shape must be positive whole numbers"),
+        ("num_labels", None, "num_labels must be 0 or more, got None"),
+        ("num_labels", "3", "num_labels must be 0 or more, got '3'"),
+        ("prior", "cauchy", "prior must be one of"),
+        ("assumptions", "one sentence", "assumptions must be a list of sentences"),
+        ("warnings", None, "warnings must be a list of sentences, got None"),
+        ("identity", {"psi": float("nan")}, "identity must be JSON values"),
+        ("identity", {"path": Path("a")}, "identity must be JSON values"),
+    ],
+)
+def test_an_impossible_attribute_is_refused_before_anything_is_rendered(
+    config: Make, name: str, value: object, message: str
+) -> None:
+    source = Toy()
+    setattr(source, name, value)
+    with pytest.raises(ConfigError, match=message):
+        open_request(config(), source=source, descriptor=Pixels())
+
+
+def test_files_among_the_options_are_pinned_by_content(config: Make, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "def load(*, weights):\n"
+        "    made = lambda z: z\n"
+        "    made.latent_shape, made.prior, made.range = (3, 4, 5), 'normal', (-4, 4)\n"
+        "    made.identity = {'plugin': 'mine', 'options': 'none'}\n"
+        "    return made\n"
+    )
+    (tmp_path / "w.bin").write_bytes(b"one")
+
+    def pinned() -> object:
+        asked = config(generator="python:own.py:load", descriptor="digits", set=("weights=w.bin",))
+        return open_request(asked).manifest()["generator"]
+
+    before = pinned()
+    assert before["plugin"] == "python" and before["options"] == {}
+    assert pinned() == before
+    (tmp_path / "w.bin").write_bytes(b"two")
+    assert pinned() != before
+
+
+def test_a_descriptor_is_pinned_with_its_options_and_its_file(config: Make, tmp_path: Path) -> None:
+    code = (
+        "import torch\n"
+        "from ganaudit.descriptors import DescriptorCard\n"
+        "class D:\n"
+        "    card = DescriptorCard(name='d', weights_sha256='0' * 64)\n"
+        "    def embed(self, images): ...\n"
+        "def open_d(target, *, off: int = 0): return D()\n"
+        "DESCRIPTORS = {'d': open_d}\n"
+    )
+
+    def pinned(text: str, *options: str) -> object:
+        (tmp_path / "own.py").write_text(text)
+        asked = config(descriptor="d", plugin=("own.py",), set=options, theta=0.2, radius=0.2)
+        return open_request(asked, source=Toy()).manifest()["descriptor"]
+
+    before = pinned(code)
+    assert pinned(code) == before
+    assert pinned(code, "descriptor.off=3") != before
+    assert pinned(code + "# changed\n") != before

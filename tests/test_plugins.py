@@ -148,7 +148,7 @@ def test_a_path_is_told_apart_by_its_content(tmp_path: Path) -> None:
         ({"prior": "normal"}, "must declare prior and latent_shape: is it a generator"),
         (FACTS | {"latent_shape": [0]}, "latent_shape must be positive whole numbers"),
         (FACTS | {"latent_shape": [2**20, 2**20]}, "latent_shape must be positive whole numbers"),
-        (FACTS | {"latent_shape": 5}, "latent_shape must be positive whole numbers"),
+        (FACTS | {"latent_shape": "5"}, "latent_shape must be positive whole numbers"),
         (FACTS | {"latent_shape": [True]}, "latent_shape must be positive whole numbers"),
     ],
 )
@@ -426,7 +426,7 @@ def test_user_code_that_raises_is_quoted_on_one_line(user_code: Path, tmp_path: 
 
 def test_user_code_that_exits_is_a_generator_that_misbehaves(config: Make, user_code: Path) -> None:
     asked = config(generator=f"python:{user_code}:leaving", descriptor="digits")
-    with pytest.raises(SourceError, match="opening the generator ended in SystemExit"):
+    with pytest.raises(SourceError, match="the factory 'leaving' raised SystemExit"):
         open_request(asked)
 
 

@@ -279,3 +279,16 @@ def test_a_folder_with_fewer_images_is_looked_at_as_far_as_it_goes() -> None:
     order = np.arange(20)
     with pytest.raises(SourceError, match="no face in 20 of the first 20 images"):
         probed(source, Seeing(lambda number: False), max_faceless=0.9, order=order, anchors=5)
+
+
+def test_a_generator_that_cannot_render_one_image_is_not_taken_for_independent() -> None:
+    class Together(Toy):
+        """As a batch norm over latents in training mode: it needs two."""
+
+        def render(self, draws: Draws) -> Tensor:
+            if len(draws) == 1:
+                raise ValueError("Expected more than 1 value per channel when training")
+            return super().render(draws)
+
+    with pytest.raises(SourceError, match=r"none of them singly, .* \(ValueError: Expected more"):
+        probed(Together())

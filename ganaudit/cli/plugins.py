@@ -19,13 +19,16 @@ def plugins(
 ) -> None:
     """List generators and descriptors, or the options of one of them."""
     import json
+    import sys
+    from contextlib import redirect_stdout
 
     from ganaudit.cli.running import check_format
     from ganaudit.registry import catalogue
     from ganaudit.report.terminal import show_plugins
 
     check_format(format_)
-    found = catalogue(name, tuple(plugin or ()))
+    with redirect_stdout(sys.stderr):  # what a plugin prints is no result
+        found = catalogue(name, tuple(plugin or ()))
     if format_ == "json":
         print(json.dumps(found, indent=2))
     else:

@@ -146,6 +146,8 @@ def _by_label(found: Report) -> Iterator[str]:
             for label, shown in labels.rows(found)[:_MANY]
         ]
         yield _table(labels.HEAD, cells)
+        if len(found["by_label"]) > _MANY:
+            yield f"And {len(found['by_label']) - _MANY} more labels in report.json."
 
 
 def _slots(report: Report) -> str:

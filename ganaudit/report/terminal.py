@@ -91,7 +91,8 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
     table = grid()
     for name, value in outlook["request"].items():
         shown = "chosen at the start" if value is None else str(value)
-        table.add_row(name, f"{shown}  ({outlook['origins'].get(name, 'default')})")
+        origin = outlook["origins"].get(name, "default")
+        table.add_row(name, Text(plain(f"{shown}  ({origin})")))
     console.print(table)
     estimate = outlook["estimate"]
     seconds = estimate["seconds_at_small_batches"]
@@ -108,7 +109,7 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
         + "."
     )
     for sentence in outlook["warnings"]:
-        console.print(f"Warning: {sentence}", markup=False, soft_wrap=True)
+        console.print(plain(f"Warning: {sentence}"), markup=False, soft_wrap=True)
 
 
 def show_plugins(entries: Sequence[Mapping[str, Any]]) -> None:
@@ -116,15 +117,19 @@ def show_plugins(entries: Sequence[Mapping[str, Any]]) -> None:
     console = Console(highlight=False)
     table = grid()
     for entry in entries:
-        table.add_row(f"{entry['kind']} {entry['name']}", entry["factory"])
+        table.add_row(
+            *(Text(plain(t)) for t in (f"{entry['kind']} {entry['name']}", entry["factory"]))
+        )
     console.print(table)
     for entry in entries:
         if "about" in entry:
-            console.print(f"\n{entry['kind']} {entry['name']}", style="bold", markup=False)
+            title = plain(f"{entry['kind']} {entry['name']}")
+            console.print(f"\n{title}", style="bold", markup=False)
             prefix = "descriptor." if entry["kind"] == "descriptor" else ""
             for option in entry["options"]:
-                console.print(f"  --set {prefix}{option}", markup=False, soft_wrap=True)
-            console.print(f"\n{entry['about']}", markup=False, soft_wrap=True)
+                console.print(plain(f"  --set {prefix}{option}"), markup=False, soft_wrap=True)
+            for line in ("", *entry["about"].splitlines()):
+                console.print(plain(line), markup=False, soft_wrap=True)
 
 
 def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
@@ -134,7 +139,8 @@ def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
     for finding in findings:
         mark = "" if finding["state"] == "ok" else "missing: "
         remedy = f"\n{finding['remedy']}" if finding["remedy"] else ""
-        table.add_row(finding["what"], Text(f"{mark}{finding['detail']}{remedy}"))
+        lines = f"{mark}{finding['detail']}{remedy}".splitlines()
+        table.add_row(Text(plain(finding["what"])), Text("\n".join(map(plain, lines))))
     console.print(table)
 
 

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, get_args
 
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class Declared:
         return tuple(
             f"{sentence}, as {self.origins[key]} says."
             for key, sentence in said.items()
-            if key in self.origins
+            if key in self.origins and (key != "num_labels" or self.num_labels)
         )
 
 
@@ -188,9 +189,10 @@ class DeclaredGenerator:
 def _latent_shape(what: str, shape: object) -> tuple[int, ...]:
     if shape is None:
         raise ConfigError(f"{what} declares no latent_shape; say --set latent_shape=100")
-    if isinstance(shape, tuple | list) and shape and all(type(n) is int and n > 0 for n in shape):
-        if math.prod(shape) <= MOST_LATENTS:
-            return tuple(shape)
+    sides = [shape] if isinstance(shape, Integral) else shape
+    if isinstance(sides, tuple | list) and sides and all(_whole(n) and n > 0 for n in sides):
+        if math.prod(map(int, sides)) <= MOST_LATENTS:
+            return tuple(map(int, sides))
     raise ConfigError(
         f"{what}: latent_shape must be positive whole numbers of product at most {MOST_LATENTS}, "
         f"got {shape!r:.80}"
@@ -198,7 +200,7 @@ def _latent_shape(what: str, shape: object) -> tuple[int, ...]:
 
 
 def _scale(what: str, scale: object) -> float:
-    if isinstance(scale, int | float) and math.isfinite(scale) and scale > 0:
+    if isinstance(scale, Real) and math.isfinite(scale) and float(scale) > 0:
         return float(scale)
     raise ConfigError(f"{what}: latent_scale must be a positive number, got {scale!r:.80}")
 
@@ -208,9 +210,10 @@ def _range(what: str, ends: object) -> tuple[float, float] | None:
         return None
     if isinstance(ends, tuple | list) and len(ends) == 2:
         black, white = ends
-        numbers = isinstance(black, int | float) and isinstance(white, int | float)
-        if numbers and -math.inf < black < white < math.inf:
-            return float(black), float(white)
+        if isinstance(black, Real) and isinstance(white, Real):
+            low, high = float(black), float(white)
+            if -math.inf < low < high < math.inf:
+                return low, high
     raise ConfigError(f"{what}: range must go from black up to white, got {ends!r:.80}")
 
 
@@ -221,7 +224,11 @@ def _layout(what: str, layout: Any) -> Layout | None:
     raise ConfigError(f"{what}: layout must be NCHW or NHWC, got {layout!r:.80}")
 
 
-def _labels(what: str, count: object) -> int:
-    if type(count) is int and 0 <= count <= MAX_LABELS:
-        return count
+def _labels(what: str, count: Any) -> int:
+    if _whole(count) and 0 <= int(count) <= MAX_LABELS:
+        return int(count)
     raise ConfigError(f"{what}: num_labels must be in [0, {MAX_LABELS}], got {count!r:.80}")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -73,12 +73,6 @@ def open_python(
     factory = getattr(module, factory_name, None)
     if not callable(factory):
         raise ConfigError(f"{path} has no function {factory_name!r}")
-    arguments = bind(factory, options, what=f"the factory {factory_name!r}", device=device)
-    try:
-        made = factory(**arguments)
-    except Exception as error:
-        raise SourceError(f"the factory {factory_name!r} raised {one_line(error)}") from error
-    identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
     said = {
         "prior": prior,
         "latent_shape": latent_shape,
@@ -87,6 +81,14 @@ def open_python(
         "layout": layout,
         "num_labels": num_labels,
     }
+    arguments = bind(
+        factory, options, what=f"the factory {factory_name!r}", device=device, given=said
+    )
+    try:
+        made = factory(**arguments)
+    except (Exception, SystemExit) as error:
+        raise SourceError(f"the factory {factory_name!r} raised {one_line(error)}") from error
+    identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
     what = f"what {factory_name!r} returns"
     if callable(getattr(made, "stream", None)):
         _refuse_unused(said, "a blind generator draws its own input")
@@ -95,6 +97,7 @@ def open_python(
     theirs = {key: getattr(made, key, None) for key in said}
     if callable(getattr(made, "render", None)) and hasattr(made, "latent_shape"):
         _refuse_unused(said | {"prior": None}, "it renders its own images")
+        theirs = {key: theirs[key] for key in ("prior", "latent_shape", "num_labels")}
         declared = declare(what, {"prior": prior}, theirs, by=f"the factory {factory_name!r}")
         return _delivered(
             made,
@@ -128,7 +131,7 @@ def _refuse_unused(declared: Mapping[str, object], why: str) -> None:
 
 def _delivered(made: object, **declared: Any) -> LatentGenerator | BlindGenerator:
     """What the factory made, with some attributes declared for it."""
-    names = ("latent_shape", "render", "forward", "stream", "assumptions", "module")
+    names = ("latent_shape", "render", "forward", "stream", "assumptions", "warnings", "module")
     found = {name: getattr(made, name) for name in names if hasattr(made, name)}
     delivered: Any = SimpleNamespace(**(found | declared))
     return cast("LatentGenerator | BlindGenerator", delivered)

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import Blind, Pixels, Toy
+from PIL import Image
 from torch import Tensor
 
+from ganaudit.cards import CardFile, write_card
 from ganaudit.config import DiagnoseConfig
 from ganaudit.descriptors import DescriptorCard
 from ganaudit.errors import ConfigError, PluginError
 from ganaudit.generators import Failure
 from ganaudit.maker import Maker
-from ganaudit.opening import open_maker, open_request
+from ganaudit.opening import open_maker, open_reference, open_request
 from ganaudit.slots import Draws, Stream
 
 Make = Callable[..., DiagnoseConfig]
@@ -283,3 +285,52 @@ def test_a_descriptor_is_pinned_with_its_options_and_its_file(config: Make, tmp_
     assert pinned(code) == before
     assert pinned(code, "descriptor.off=3") != before
     assert pinned(code + "# changed\n") != before
+
+
+def test_a_reference_is_described_as_the_card_says(config: Make, tmp_path: Path) -> None:
+    """Also in worker processes, which open everything by its name."""
+    card = open_request(config(generator="demo")).descriptor.card
+    figure = {"estimate": 0.25, "low": None, "high": None}
+    write_card(
+        tmp_path / "card.json",
+        CardFile(
+            descriptor="digits",
+            options={},
+            name=card.name,
+            weights_sha256=card.weights_sha256,
+            licence=None,
+            preprocessing=card.preprocessing,
+            settings=card.settings,
+            figures=dict.fromkeys(("theta", "radius", "auc", "eer"), figure),
+            fmr=0.001,
+            identities=40,
+            images=400,
+            listing_sha256="0" * 64,
+            versions={},
+        ),
+    )
+    rows = tmp_path / "pictures"
+    rows.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(rows / f"{i}.png")
+    asked = config(descriptor_card=tmp_path / "card.json", reference=str(rows))
+    request = open_request(asked, source=Toy())
+    assert (request.theta, request.radius) == (0.25, 0.25)
+    assert "400 images of 40 identities" in request.origins["theta_origin"]
+    reference = open_reference(request)
+    again = open_request(replace(reference.config, workers=1))  # as a worker does
+    assert again.descriptor.card == card
+
+
+@pytest.mark.parametrize("option", ["off=1", "size=3"])
+def test_options_that_no_card_can_check_are_held_against_it(option: str) -> None:
+    fields = dict.fromkeys(CardFile.__dataclass_fields__)
+    card = CardFile(**(fields | {"options": {"off": "2"}}))
+    name, _, value = option.partition("=")
+    if name == "off":
+        with pytest.raises(ConfigError, match="off=1: the card was measured with 2"):
+            card.check_options({name: value})
+    else:  # the opened descriptor's own card says what it became
+        card.check_options({name: value})
+    card.check_options({"off": "2"})

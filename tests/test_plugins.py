@@ -666,3 +666,19 @@ def test_an_unknown_plugin_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
     with pytest.raises(ConfigError, match="name the factory in it: python:.*mine.py:FACTORY"):
         generator(str(tmp_path / "mine.py"))
+
+
+def test_what_is_declared_reaches_a_factory_that_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def load(*, num_labels: int, latent_shape=(1,)):\n"
+        "    def made(z, labels):\n"
+        "        return z\n"
+        "    made.prior, made.identity = 'normal', {'built': [num_labels, list(latent_shape)]}\n"
+        "    return made\n"
+    )
+    spec = f"python:{tmp_path / 'own.py'}:load"
+    source = generator(spec, num_labels="4", latent_shape="3,6,7", range="-4,4")
+    assert source.num_labels == 4
+    assert source.identity["built"] == [4, [3, 6, 7]]
+    with pytest.raises(ConfigError, match="needs --set num_labels="):
+        generator(spec, latent_shape="3,6,7")

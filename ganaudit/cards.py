@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ganaudit.config import MIN_REACH
 from ganaudit.descriptors import DescriptorCard, Preprocessing
 from ganaudit.errors import ConfigError, GanauditError
 from ganaudit.files import write_whole
@@ -219,6 +220,10 @@ def _is_texts(value: Any) -> bool:
     )
 
 
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(key) and len(key) <= 80 for key in value)
+
+
 def _is_hash(value: Any) -> bool:
     return _is_text(value) and len(value) <= 128
 
@@ -229,13 +234,12 @@ def _is_share(value: Any) -> bool:
         return False
     known = [end for end in value.values() if end is not None]
     low, high = value["low"], value["high"]
-    return all(_is_number(end, 0, 1) for end in known) and (
-        low is None or high is None or low <= high
-    )
+    ordered = [end for end in (low, value["estimate"], high) if end is not None]
+    return all(_is_number(end, 0, 1) for end in known) and ordered == sorted(ordered)
 
 
 def _is_reach(value: Any) -> bool:
-    return _is_share(value) and value["estimate"] != 0
+    return _is_share(value) and (value["estimate"] is None or value["estimate"] >= MIN_REACH)
 
 
 _FIGURES = ("theta", "radius", "auc", "eer")
@@ -248,7 +252,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weights_sha256": ("a hash", _is_hash),
     "licence": ("a text or null", lambda value: value is None or _is_text(value)),
     "preprocessing": ("an object or null", lambda value: value is None or isinstance(value, dict)),
-    "settings": ("an object", lambda value: isinstance(value, dict)),
+    "settings": ("an object with short names", _is_settings),
     "theta": _REACH,
     "radius": _REACH,
     "fmr": ("a rate in [0, 1]", lambda value: _is_number(value, 0, 1)),

@@ -23,6 +23,7 @@ OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
 
 # What would run code: a file that lies beside the audited one must not be able to say it.
 _NOT_BY_FILE, _FLAG_ALONE = ("trust", "plugin"), "trust"
+MIN_REACH = 1e-6  # of theta and radius: float32 rows tell no smaller angles apart
 _VERBS = ("threshold",)  # with a table of their own in [tool.ganaudit]
 _Config = TypeVar("_Config")
 
@@ -68,8 +69,10 @@ class DiagnoseConfig:
                 raise ConfigError(f"--{name} must be at least 1, got {value}")
         for name in ("theta", "radius"):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise ConfigError(f"--{name} must be in (0, 1], a fraction of pi, got {value}")
+            if value is not None and not MIN_REACH <= value <= 1:
+                raise ConfigError(
+                    f"--{name} must be in [{MIN_REACH:g}, 1], a fraction of pi, got {value}"
+                )
         if not 0 <= self.max_faceless <= 1:
             raise ConfigError(f"--max-faceless must be a share in [0, 1], got {self.max_faceless}")
         if self.reference == "":

@@ -13,11 +13,19 @@ person who has not read the code. Exit codes are an API: 0 pass, 1 a gate failed
 are results, not errors; 130 is Ctrl-C.
 """
 
+_MOST_SAID = 2000  # characters of a message
+
 
 class GanauditError(Exception):
     """Base of everything ganaudit raises on purpose."""
 
     exit_code = 6
+
+
+def complaint(error: BaseException) -> str:
+    """An error's text for a terminal: bounded, and without what would steer it."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in str(error))
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}..."
 
 
 def one_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Pictures of people whose identity is known, a folder each, and their embeddings."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class IdentityFolder:
             raise ConfigError(f"--identities {folder}: no such folder")
         found = sorted(
             path.relative_to(folder)
-            for path in folder.rglob("*")
+            for path in _files_below(folder)
             if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
         )
         names = [name.as_posix() for name in found if len(name.parts) > 1]
@@ -83,6 +84,27 @@ class IdentityFolder:
             return str(error)
         flat = bool(single_colour(image[None])[0])
         return f"{self._names[item]} is a single colour" if flat else None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file, through links to folders too, each folder once.
+
+    Raises:
+      ConfigError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ConfigError(f"--identities: {error.filename} cannot be read: {error.strerror}")
+
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        facts = os.stat(place)
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders.sort()
+        yield from (Path(place) / name for name in names)
 
 
 def check_pairs(labels: NDArray[np.int64], start: str) -> None:

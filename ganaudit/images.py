@@ -1,5 +1,6 @@
 """The one image convention: uint8 RGB [N, 3, H, W], what a customer of the generator would see."""
 
+import warnings
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ from ganaudit.errors import ConfigError, SourceError
 Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
 GREY_LEVELS = 1  # by which an image may differ from itself: cuDNN picks kernels by batch size
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -183,15 +185,18 @@ def picture_suffix(data: bytes) -> str:
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """uint8 [3, H, W] of a picture file; the first frame of an animation.
+    """uint8 [3, H, W] of a picture file, upright as its EXIF says; the first frame of an animation.
+
+    Formats whose reading would start another program (EPS) are none.
 
     Raises:
       SourceError: not a picture, too large, 16 bits a channel, or CMYK.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as picture:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise SourceError(f"{path}: {width} x {height} pixels exceed {MAX_PIXELS}")
@@ -200,9 +205,10 @@ def read_image(path: Path) -> torch.Tensor:
                     f"{path}: 8-bit grey or RGB wanted, got mode {picture.mode}; convert it first"
                 )
             opaque = picture.mode in ("1", "L", "RGB") and "transparency" not in picture.info
-            pixels = np.array(picture.convert("RGB" if opaque else "RGBA"))
+            upright = ImageOps.exif_transpose(picture)
+            pixels = np.array(upright.convert("RGB" if opaque else "RGBA"))
     except SourceError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's readers raise a dozen kinds over a damaged file
         raise SourceError(f"{path} cannot be read as a picture: {error}") from error
     return to_rgb(torch.from_numpy(pixels)[None], layout="NHWC")[0]

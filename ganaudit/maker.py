@@ -44,6 +44,7 @@ from ganaudit.slots import Draws, Stream, draw
 from ganaudit.store import Rows
 
 _T = TypeVar("_T")
+_PATIENCE_S = 1.0  # for a thread that was told to end
 _TIMEOUTS_IN_A_ROW = 3  # after which the generator is taken to be gone
 
 
@@ -82,6 +83,7 @@ class Guard:
     def __init__(self, timeout_s: float) -> None:
         """`timeout_s`: seconds one call may take."""
         self._timeout_s = timeout_s
+        self._thread: threading.Thread | None = None
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] | None = None
 
     def call(self, work: Callable[[], _T], *, what: str, deadline: bool = True) -> _T:
@@ -100,7 +102,8 @@ class Guard:
         """
         if self._tasks is None:
             self._tasks = queue.SimpleQueue()
-            threading.Thread(target=_serve, args=(self._tasks,), daemon=True).start()
+            self._thread = threading.Thread(target=_serve, args=(self._tasks,), daemon=True)
+            self._thread.start()
         answer: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
 
         def task() -> None:
@@ -125,15 +128,17 @@ class Guard:
         return value  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Let the thread end once it is idle."""
-        if self._tasks is not None:
+        """Let the thread end: one that still runs while the interpreter ends would abort it."""
+        if self._tasks is not None and self._thread is not None:
             self._tasks.put(None)
             self._tasks = None
+            self._thread.join(_PATIENCE_S)
 
 
 def _serve(tasks: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
     while (task := tasks.get()) is not None:
         task()
+        del task  # and with it what it returned, before the thread ends
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ganaudit import registry
 from ganaudit.cards import CardFile, read_card
 from ganaudit.config import DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
-from ganaudit.errors import ConfigError, PluginError, one_line
+from ganaudit.errors import ConfigError, PluginError, UnsafeCheckpoint, one_line
 from ganaudit.files import sha256_of
 from ganaudit.generators import (
     BlindGenerator,
@@ -355,9 +355,15 @@ def _open_descriptor(
             names = ", ".join(registry.installed("descriptors", config.plugin))
             raise ConfigError(f"--descriptor is needed: what tells identities apart? ({names})")
         spec = _DEMO_DESCRIPTOR
-    descriptor = open_descriptor(
-        spec, options, device=device, trust=config.trust, files=config.plugin
-    )
+    trust = config.trust and (card is None or config.descriptor is not None)
+    try:
+        descriptor = open_descriptor(spec, options, device=device, trust=trust, files=config.plugin)
+    except (UnsafeCheckpoint, ConfigError) as error:
+        if card is None or config.descriptor is not None:
+            raise
+        raise type(error)(
+            f"{error} (the card names {spec}; name it yourself by --descriptor)"
+        ) from error
     name, _ = registry.resolve("descriptors", spec, config.plugin)
     return descriptor, _opened_as("descriptors", name, options, config)
 

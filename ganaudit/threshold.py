@@ -104,22 +104,22 @@ def threshold(
         trial=None if trial is None else trial.figures(),
     )
     card = _card(config, descriptor.card, pictures, figures)
-    write_card(out / NAME, card)
-    write_json(out / pages.NAME, report)
     pages.write(report, out)
+    write_json(out / pages.NAME, report)
+    write_card(out / NAME, card)  # last: where it is, all is
     return Threshold(report, card, out)
 
 
 def _free_folder(config: ThresholdConfig) -> Path:
     """Where the card goes: never onto another one, nor among the pictures."""
     out = config.out or free_folder("threshold")
-    if (out / NAME).exists() or (out.exists() and not out.is_dir()):
-        raise ConfigError(f"--out {out} already holds something; name another folder")
     if out.resolve().is_relative_to(Path(config.identities).resolve()):
         raise ConfigError(
             f"--out {out} lies in --identities {config.identities}: its charts would be taken for "
             "pictures of somebody; name another folder"
         )
+    if out == Path() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise ConfigError(f"--out {out} already holds something; name another folder")
     return out
 
 

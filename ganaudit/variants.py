@@ -140,7 +140,9 @@ def try_variants(
         found.append(tried(changed, own))
         progress("trying", len(found) * len(items), len(ways) * len(items))
     if all(variant.problem for variant in found):
-        raise ConfigError(str(found[0].problem))
+        raise ConfigError(str(found[-1].problem))
+    if found[0].own and found[0].problem:  # it needs what the variants say
+        del found[0]
     found.sort(key=lambda variant: (variant.auc is None, -(variant.auc or 0), not variant.own))
     return Trial(found, len(items), len(np.unique(folder.labels[items])))
 

@@ -267,10 +267,10 @@ def test_a_variable_of_the_wrong_type_is_refused_by_its_name(
         ({"samples": -3}, "--samples must be at least 1, got -3"),
         ({"batch": 0}, "--batch must be at least 1, got 0"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
-        ({"theta": 0.0}, r"--theta must be in \(0, 1\], a fraction of pi, got 0.0"),
-        ({"theta": 1.01}, r"--theta must be in \(0, 1\], a fraction of pi, got 1.01"),
-        ({"theta": math.nan}, r"--theta must be in \(0, 1\], a fraction of pi, got nan"),
-        ({"radius": -0.1}, r"--radius must be in \(0, 1\], a fraction of pi, got -0.1"),
+        ({"theta": 0.0}, r"--theta must be in \[1e-06, 1\], a fraction of pi, got 0.0"),
+        ({"theta": 1.01}, r"--theta must be in \[1e-06, 1\], a fraction of pi, got 1.01"),
+        ({"theta": math.nan}, r"--theta must be in \[1e-06, 1\], a fraction of pi, got nan"),
+        ({"radius": -0.1}, r"--radius must be in \[1e-06, 1\], a fraction of pi, got -0.1"),
         ({"timeout_s": 0.0}, "--timeout-s must be"),
         ({"timeout_s": math.nan}, "--timeout-s must be"),
         ({"timeout_s": math.inf}, "--timeout-s must be"),
@@ -299,7 +299,7 @@ def test_a_request_that_is_malformed_is_refused(wrong: dict[str, object], messag
 
 def test_the_edges_of_every_range_pass() -> None:
     found = DiagnoseConfig(
-        generator="x", anchors=1, samples=1, batch=1, workers=1, theta=1.0, radius=1e-9,
+        generator="x", anchors=1, samples=1, batch=1, workers=1, theta=1.0, radius=1e-6,
         seed=2**63 - 1, timeout_s=1e-3,
     )  # fmt: skip
     assert found.theta == 1

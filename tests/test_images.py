@@ -1,5 +1,6 @@
 import io
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -437,3 +438,31 @@ def test_one_value_and_nan_are_left_to_others() -> None:
     assert check_range(torch.full((2, 3), float("nan")), (0, 1)) is None
     assert check_range(torch.tensor([0.0, float("inf"), 1.0]), (0, 1)) is None
     assert check_range(torch.zeros(4), (-1, 1)) is not None  # a single colour is no narrow range
+
+
+# -- hostile and unusual files ----------------------------------------------------------------
+
+
+def test_a_picture_that_would_start_another_program_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "gs"
+    program.write_text("#!/bin/sh\ntouch started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    eps = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "x.png").write_text(eps)
+    with pytest.raises(SourceError, match="x.png cannot be read as a picture"):
+        read_image(tmp_path / "x.png")
+    assert not Path("started").exists()
+
+
+def test_a_photograph_stands_as_its_exif_says(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 16, 3), dtype=np.uint8)
+    pixels[:, :8] = 255  # the left half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    found = read_image(tmp_path / "a.jpg")
+    assert found.shape == (3, 16, 8)
+    assert int(found[:, :7].min()) > 200 and int(found[:, 9:].max()) < 60  # white above

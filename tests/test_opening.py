@@ -13,7 +13,7 @@ from torch import Tensor
 from ganaudit.cards import CardFile, write_card
 from ganaudit.config import DiagnoseConfig
 from ganaudit.descriptors import DescriptorCard
-from ganaudit.errors import ConfigError, PluginError
+from ganaudit.errors import ConfigError, PluginError, UnsafeCheckpoint
 from ganaudit.generators import Failure
 from ganaudit.maker import Maker
 from ganaudit.opening import open_maker, open_reference, open_request
@@ -334,3 +334,24 @@ def test_options_that_no_card_can_check_are_held_against_it(option: str) -> None
     else:  # the opened descriptor's own card says what it became
         card.check_options({name: value})
     card.check_options({"off": "2"})
+
+
+def test_trust_is_not_lent_to_a_program_that_a_card_names(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = dict.fromkeys(CardFile.__dataclass_fields__)
+    card = CardFile(**(fields | {"descriptor": "torchscript:evil.pt", "options": {}}))
+    monkeypatch.setattr("ganaudit.opening.read_card", lambda path: card)
+    lent: list[bool] = []
+
+    def opened(kind: str, spec: str, options: object, **given: object) -> None:
+        lent.append(bool(given["trust"]))
+        raise UnsafeCheckpoint("it is a program")
+
+    monkeypatch.setattr("ganaudit.registry.open_plugin", opened)
+    usual = {"trust": True, "descriptor_card": tmp_path / "card.json"}
+    with pytest.raises(UnsafeCheckpoint, match=r"the card names torchscript:evil.pt; name it your"):
+        open_request(config(**usual), source=Toy())
+    with pytest.raises(UnsafeCheckpoint, match="^it is a program$"):
+        open_request(config(descriptor="torchscript:evil.pt", **usual), source=Toy())
+    assert lent == [False, True]

@@ -1,6 +1,7 @@
 """`ganaudit threshold`: pictures by identity, the measurement, its card and its report."""
 
 import json
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable
@@ -703,6 +704,7 @@ def test_an_interrupted_measurement_leaves_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ganaudit.threshold.verify", interrupted)
+    monkeypatch.setattr("ganaudit.cli.running.leave", sys.exit)  # it would end this process
     code, out, err = run("--descriptor", "digits", "--identities", "faces", "-q")
     assert (code, out) == (130, "")
     assert err == "ganaudit: interrupted; no card was written\n"
@@ -869,3 +871,14 @@ def test_real_portraits_are_told_apart_as_was_measured(artefacts: Path, tmp_path
         middles = np.array(histogram["edges"][:-1]) + 0.0025
         assert np.average(middles, weights=histogram[kind]) == pytest.approx(mean, abs=0.002)
     assert found.card is not None and found.card.images == 400
+
+
+def test_linked_folders_count_and_loops_end(faces: Path) -> None:
+    before = IdentityFolder(faces).size
+    (faces / "again").symlink_to((faces / "p00").resolve(), target_is_directory=True)
+    (faces / "p01" / "loop").symlink_to(faces.resolve(), target_is_directory=True)
+    assert IdentityFolder(faces).size == before  # each folder once, whatever leads to it
+    elsewhere = Path("elsewhere")
+    shutil.copytree(faces / "p02", elsewhere)
+    (faces / "linked").symlink_to(elsewhere.resolve(), target_is_directory=True)
+    assert IdentityFolder(faces).size == before + len(list(elsewhere.iterdir()))

@@ -11,7 +11,7 @@ from ganaudit.cli.fetch import fetch
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
 from ganaudit.cli.threshold import threshold
-from ganaudit.errors import GanauditError
+from ganaudit.errors import GanauditError, complaint
 
 app = typer.Typer(
     name="ganaudit",
@@ -38,7 +38,7 @@ def main() -> None:
     try:
         app()
     except GanauditError as error:
-        print(f"ganaudit: {error}", file=sys.stderr)
+        print(f"ganaudit: {complaint(error)}", file=sys.stderr)
         code = error.exit_code
     except Exception:
         traceback.print_exc()

@@ -6,13 +6,14 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 from ganaudit.config import DiagnoseConfig, Format, resolve
-from ganaudit.errors import ConfigError, GanauditError
+from ganaudit.errors import ConfigError, GanauditError, complaint
 
 INTERRUPTED = 130
 _LINE_EVERY_S = 10.0
@@ -38,25 +39,37 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
             audit = diagnose(config, progress=progress.update, notice=progress.notice)
     except KeyboardInterrupt:
         _say_how_to_resume(config, "interrupted; what was made is kept")
-        _leave(INTERRUPTED)
+        leave(INTERRUPTED)
     except GanauditError as error:
         if verbose:
             traceback.print_exc()
-        print(f"ganaudit: {error}", file=sys.stderr)
+        print(f"ganaudit: {complaint(error)}", file=sys.stderr)
         if error.exit_code in (3, 6):
             _say_how_to_resume(config, "what was made is kept")
-        _leave(error.exit_code)
-    try:
-        if config.format == "json":
-            print(json.dumps(audit.report, indent=2, ensure_ascii=False))
-        else:
-            show(audit.report, folder=audit.folder)
-        sys.stdout.flush()
-    except OSError as error:
-        where = audit.folder / "report.json"
-        print(f"ganaudit: the result cannot be printed ({error}); it is {where}", file=sys.stderr)
-        os._exit(GanauditError.exit_code)  # what is left in stdout's buffer cannot be flushed
+        leave(error.exit_code)
+    print_result(
+        audit.report,
+        lambda: show(audit.report, folder=audit.folder),
+        as_json=config.format == "json",
+        where=audit.folder / "report.json",
+    )
     return 0
+
+
+def print_result(
+    report: Mapping[str, Any], show: Callable[[], None], *, as_json: bool, where: Path | None
+) -> None:
+    """Print a result on stdout; where that fails, say where else it is and leave with code 6."""
+    try:
+        if as_json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+        else:
+            show()
+        sys.stdout.flush()
+    except (OSError, UnicodeError) as error:
+        there = "" if where is None else f"; it is {where}"
+        print(f"ganaudit: the result cannot be printed ({error}){there}", file=sys.stderr)
+        os._exit(GanauditError.exit_code)  # what is left in stdout's buffer cannot be flushed
 
 
 def check_format(wanted: str) -> None:
@@ -77,7 +90,7 @@ def _say_how_to_resume(config: DiagnoseConfig, what: str) -> None:
     print(f"ganaudit: {what}; continue with\n  {shlex.join(words)}", file=sys.stderr)
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
     """Exit now: a generator that hangs in a thread of its own must not hold us."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -49,11 +49,10 @@ def threshold(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Measure theta and radius of a descriptor on pictures of known identities."""
-    import json
     import sys
     from contextlib import redirect_stdout
 
-    from ganaudit.cli.running import INTERRUPTED, Progress
+    from ganaudit.cli.running import INTERRUPTED, Progress, leave, print_result
     from ganaudit.config import ThresholdConfig, resolve
     from ganaudit.report.verification import show
     from ganaudit.threshold import threshold as measure
@@ -78,8 +77,10 @@ def threshold(
             found = measure(config, progress=progress.update)
     except KeyboardInterrupt:
         print("ganaudit: interrupted; no card was written", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    if config.format == "json":
-        print(json.dumps(found.report, indent=2, ensure_ascii=False))
-    else:
-        show(found.report, folder=found.folder)
+        leave(INTERRUPTED)
+    print_result(
+        found.report,
+        lambda: show(found.report, folder=found.folder),
+        as_json=config.format == "json",
+        where=None if found.folder is None else found.folder / "report.json",
+    )

@@ -237,6 +237,8 @@ def fetch(target: str) -> Path:
 def _download(url: str, path: Path) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "ganaudit"})
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, path.open("wb") as file:
+        if answer.url.partition(":")[0] != url.partition(":")[0]:
+            raise ConfigError(f"it was led to {answer.url:.200}")
         announced, size = answer.headers.get("Content-Length"), 0
         while piece := answer.read(2**20):
             size += len(piece)

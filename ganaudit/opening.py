@@ -357,21 +357,22 @@ def _open_descriptor(
         spec = _DEMO_DESCRIPTOR
     trust = config.trust and (card is None or config.descriptor is not None)
     try:
-        descriptor = open_descriptor(spec, options, device=device, trust=trust, files=config.plugin)
+        descriptor, name = open_descriptor(
+            spec, options, device=device, trust=trust, files=config.plugin
+        )
     except (UnsafeCheckpoint, ConfigError) as error:
         if card is None or config.descriptor is not None:
             raise
         raise type(error)(
             f"{error} (the card names {spec}; name it yourself by --descriptor)"
         ) from error
-    name, _ = registry.resolve("descriptors", spec, config.plugin)
     return descriptor, _opened_as("descriptors", name, options, config)
 
 
 def open_descriptor(
     spec: str, options: Mapping[str, str], *, device: str, trust: bool, files: Sequence[str]
-) -> Descriptor:
-    """The descriptor that `spec` names.
+) -> tuple[Descriptor, str]:
+    """The descriptor that `spec` names, and its plugin's name.
 
     Raises:
       ConfigError: it cannot be opened, or an option is wrong.
@@ -381,7 +382,7 @@ def open_descriptor(
     )
     if not isinstance(descriptor, Descriptor):
         raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
-    return descriptor
+    return descriptor, name
 
 
 def _scale(

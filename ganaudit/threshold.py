@@ -62,7 +62,7 @@ def threshold(
     def opened(options: Mapping[str, str]) -> Descriptor:
         return open_descriptor(
             config.descriptor, options, device=device, trust=config.trust, files=config.plugin
-        )
+        )[0]
 
     # How the pictures are prepared may be what is asked.
     trial = None

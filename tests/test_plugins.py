@@ -682,3 +682,14 @@ def test_what_is_declared_reaches_a_factory_that_asks_for_it(tmp_path: Path) -> 
     assert source.identity["built"] == [4, [3, 6, 7]]
     with pytest.raises(ConfigError, match="needs --set num_labels="):
         generator(spec, latent_shape="3,6,7")
+
+
+def test_a_module_that_renders_by_itself_is_held_against_its_batch_norms(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    latent_shape, prior, num_labels = (3, 4, 4), 'normal', 0\n"
+        "    def render(self, draws): ...\n"
+    )
+    source = generator(f"python:{tmp_path / 'own.py'}:Net")
+    assert isinstance(source.module, torch.nn.Module)

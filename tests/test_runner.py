@@ -538,3 +538,12 @@ def test_workers_keep_the_reasons_of_their_shards(tmp_path: Path) -> None:
     assert len(told) == 3
     assert store.reasons(Stream.SAMPLES, 1024) == told
     assert store.versions(Stream.SAMPLES) == {"torch": "1"}
+
+
+def test_a_closed_guard_has_no_thread_left_that_could_outlive_the_interpreter() -> None:
+    before = set(threading.enumerate())
+    guard = Guard(5.0)
+    assert guard.call(lambda: 7, what="counting") == 7
+    (thread,) = set(threading.enumerate()) - before
+    guard.close()
+    assert not thread.is_alive()

@@ -133,5 +133,7 @@ def _delivered(made: object, **declared: Any) -> LatentGenerator | BlindGenerato
     """What the factory made, with some attributes declared for it."""
     names = ("latent_shape", "render", "forward", "stream", "assumptions", "warnings", "module")
     found = {name: getattr(made, name) for name in names if hasattr(made, name)}
+    if isinstance(made, torch.nn.Module):
+        found.setdefault("module", made)
     delivered: Any = SimpleNamespace(**(found | declared))
     return cast("LatentGenerator | BlindGenerator", delivered)

@@ -1,18 +1,14 @@
 """Requests, one frozen dataclass a verb. Each default is written once, here.
 
-A value comes from a flag, else the environment (`GANAUDIT_THETA=0.4`), else `[tool.ganaudit]` in
-the pyproject.toml of the working directory (other verbs than diagnose: a table of their name in
-it), else the default; `origins` remembers which. That programs in files may be run is said by a
-flag alone.
+What a request is checked for can be seen before anything is opened. Where its values come from
+(flag, environment, file or default) is `settings`' affair; `origins` remembers it.
 """
 
-import difflib
-import os
-import tomllib
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 from ganaudit.errors import ConfigError
 
@@ -20,12 +16,12 @@ Backend = Literal["auto", "torch", "faiss"]
 Format = Literal["rich", "json"]
 Keep = Literal["auto", "thumbnails", "none"]
 OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
+CheckFormat = Literal["junit", "github", "gitlab", "md", "json", "sarif", "model-card", "badge"]
+Inconclusive = Literal["report", "pass", "fail"]
 
-# What would run code: a file that lies beside the audited one must not be able to say it.
-_NOT_BY_FILE, _FLAG_ALONE = ("trust", "plugin"), "trust"
 MIN_REACH = 1e-6  # of theta and radius: float32 rows tell no smaller angles apart
-_VERBS = ("threshold",)  # with a table of their own in [tool.ganaudit]
-_Config = TypeVar("_Config")
+_MOST_PARTS = 4096  # of a run, by --shard
+_LOOKED_EVERY = 512  # samples between two looks of --until-decided: a shard of the store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +42,7 @@ class DiagnoseConfig:
     workers: int | None = None  # processes; None: one per GPU in use, one on the CPU
     out: Path | None = None  # folder of the run; None: audit, audit-2, ... whichever is free
     resume: bool = False
+    shard: str | None = None  # i/N: part i of N of the slots, i from 0; None: all of them
     reference: str | None = None  # folder of real images, or as generator: a baseline
     output: tuple[str, ...] = ()  # FORMAT:PATH, written beside what the run's folder gets
     keep: Keep = "auto"  # thumbnails of every image; auto: where none can be asked for again
@@ -79,11 +76,35 @@ class DiagnoseConfig:
             raise ConfigError("--reference wants a folder of images, got an empty name")
         if not 0 < self.timeout_s < 1e7:
             raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
+        if self.part and self.reference is not None:
+            raise ConfigError(
+                "--shard and --reference exclude each other: a reference is compared with a whole "
+                "run, not with a part of it"
+            )
         check_seed(self.seed)
         _check_texts(self)
-        _check_choices(self)
+        _check_choices(self, {"backend": Backend, "keep": Keep, "format": Format})
         split_options(self.set)
         split_outputs(self.output)
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """(i, N) of `shard`, 0 <= i < N; None: the whole run.
+
+        Raises:
+          ConfigError: it is no i/N; a request that was made holds none such.
+        """
+        if self.shard is None:
+            return None
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.shard)
+        if found:
+            i, parts = int(found[1]), int(found[2])
+            if i < parts <= _MOST_PARTS:
+                return i, parts
+        raise ConfigError(
+            f"--shard must be i/N, part i of N, with 0 <= i < N <= {_MOST_PARTS}, "
+            f"got {self.shard!r:.80}"
+        )
 
     def shown(self) -> dict[str, Any]:
         """The request as JSON values, without the origins."""
@@ -122,14 +143,8 @@ class ThresholdConfig:
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"--batch must be at least 1, got {self.batch}")
         check_seed(self.seed)
-        if self.format not in get_args(Format):
-            known = ", ".join(get_args(Format))
-            raise ConfigError(f"--format must be one of {known}, got {self.format!r}")
-        for name in ("descriptor", "identities", "set"):
-            value = getattr(self, name)
-            for text in (value,) if isinstance(value, str) else value:
-                if not text.isprintable() or len(text) > 4096:
-                    raise ConfigError(f"--{name} must be printable UTF-8 text, got {text!r:.80}")
+        _check_choices(self, {"format": Format})
+        _check_printable(self, ("descriptor", "identities", "set"))
         others, _ = split_options(self.set)
         for key in others:
             raise ConfigError(f"--set {key}: options are the descriptor's; say descriptor.{key}")
@@ -138,6 +153,45 @@ class ThresholdConfig:
     def options(self) -> dict[str, str]:
         """Of the descriptor."""
         return split_options(self.set)[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Request of `ganaudit check`: which gates a release has to pass, and where that is told.
+
+    The texts of limits are read by `gates`, which knows what each gate may be asked.
+    """
+
+    run: Path | None = None  # folder of a finished run; None: the diagnosis is run
+    max: tuple[str, ...] = ()  # NAME=LIMIT: worst-rate=2%
+    min: tuple[str, ...] = ()  # NAME=LIMIT: vendi=100
+    baseline: Path | None = None  # what `ganaudit baseline save` wrote
+    max_increase: tuple[str, ...] = ()  # NAME or NAME=PERCENT, against the baseline
+    max_decrease: tuple[str, ...] = ()  # NAME or NAME=PERCENT, against the baseline
+    rarefy: bool = False  # compare at the baseline's smaller numbers of anchors and samples
+    inconclusive: Inconclusive = "report"  # what becomes of a verdict that is none; report: exit 4
+    until_decided: bool = False  # samples are drawn until every gate is decided
+    max_samples: int = 100_000  # of until_decided
+    output: tuple[str, ...] = ()  # FORMAT:PATH, or github alone
+    format: Format = "rich"
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        limits = ("max", "min", "max_increase", "max_decrease")
+        _check_printable(self, ("run", "baseline", *limits, "output"))
+        _check_choices(self, {"inconclusive": Inconclusive, "format": Format})
+        if self.max_samples < _LOOKED_EVERY:
+            raise ConfigError(
+                f"--max-samples must be at least {_LOOKED_EVERY}, the samples between two looks, "
+                f"got {self.max_samples}"
+            )
+        _ = self.outputs
+
+    @property
+    def outputs(self) -> list[tuple[CheckFormat, Path | None]]:
+        """(format, path) of every `--output`; None: github on its own, which knows its places."""
+        return split_outputs(self.output, get_args(CheckFormat), alone="github")
 
 
 def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
@@ -161,62 +215,31 @@ def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str
     return generator, descriptor
 
 
-def split_outputs(pairs: tuple[str, ...]) -> list[tuple[OutputFormat, Path]]:
-    """`--output` pairs to (format, path).
+def split_outputs(
+    pairs: tuple[str, ...], formats: tuple[str, ...] = get_args(OutputFormat), alone: str = ""
+) -> list[tuple[Any, Any]]:
+    """`--output` texts to (format, path).
+
+    Args:
+      pairs: FORMAT:PATH.
+      formats: those that there are.
+      alone: the one that may stand without a path, which is then None.
 
     Raises:
       ConfigError: no colon, no path, or no such format.
     """
-    outputs: list[tuple[OutputFormat, Path]] = []
-    formats = get_args(OutputFormat)
+    outputs: list[tuple[str, Path | None]] = []
     for pair in pairs:
         name, _, path = pair.partition(":")
-        if name not in formats or not path:
+        bare = bool(alone) and pair == alone
+        if name not in formats or not (path or bare):
+            also = f" ({alone} may stand alone)" if alone else ""
             raise ConfigError(
-                f"--output wants FORMAT:PATH, FORMAT one of {', '.join(formats)}; got {pair!r}"
+                f"--output wants FORMAT:PATH, FORMAT one of {', '.join(formats)}{also}; "
+                f"got {pair!r}"
             )
-        outputs.append((name, Path(path)))  # type: ignore[arg-type]
+        outputs.append((name, None if bare else Path(path)))
     return outputs
-
-
-def resolve(
-    kind: type[_Config], flags: Mapping[str, Any], *, folder: Path | None = None
-) -> _Config:
-    """The complete request from `flags` (None: not given), environment, file and defaults.
-
-    Args:
-      kind: the config of a verb: a dataclass with `origins`.
-      flags: field name to value.
-      folder: where pyproject.toml may lie; None: the working directory.
-    """
-    hints = get_type_hints(kind)
-    names = [entry.name for entry in fields(kind) if entry.name != "origins"]  # type: ignore[arg-type]
-    table, where = _file_table((folder or Path.cwd()) / "pyproject.toml", kind)
-    for key in table:
-        if key.replace("-", "_") not in names:
-            raise ConfigError(f"{where} has no setting {key!r}{_suggest(key, names)}")
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for name in names:
-        variable = f"GANAUDIT_{name.upper()}"
-        in_file = next((key for key in (name, name.replace("_", "-")) if key in table), None)
-        if flags.get(name) not in (None, ()):
-            values[name], origins[name] = flags[name], "flag"
-        elif in_file and name in _NOT_BY_FILE or name == _FLAG_ALONE and os.environ.get(variable):
-            raise ConfigError(
-                f"{name} would run code, so neither {where} nor, of trust, the environment can say "
-                f"it; say --{name}"
-            )
-        elif os.environ.get(variable):
-            values[name] = _parse(variable, os.environ[variable], hints[name])
-            origins[name] = variable
-        elif in_file is not None:
-            values[name] = _parse(f"{where} {in_file}", table[in_file], hints[name])
-            origins[name] = where
-        else:
-            origins[name] = "default"
-    make: Any = kind
-    return cast(_Config, make(**values, origins=origins))
 
 
 def check_seed(seed: int) -> int:
@@ -224,47 +247,6 @@ def check_seed(seed: int) -> int:
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed must be in [0, 2**63), got {seed}")
     return seed
-
-
-def _file_table(path: Path, kind: type[Any]) -> tuple[dict[str, Any], str]:
-    """The settings of a verb in a pyproject.toml, and what that table is called."""
-    verb = kind.__name__.removesuffix("Config").lower()
-    where = f"[tool.ganaudit.{verb}]" if verb in _VERBS else "[tool.ganaudit]"
-    if not path.is_file():
-        return {}, where
-    try:
-        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path.name} cannot be read: {error}") from error
-    for key in where.strip("[]").split("."):
-        table = table.get(key, {}) if isinstance(table, dict) else table
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} in {path.name} must be a table")
-    return {key: value for key, value in table.items() if key not in _VERBS}, where
-
-
-def _parse(where: str, value: Any, hint: Any) -> Any:
-    """A value from a text source (environment, TOML) as the annotated type."""
-    kinds = [kind for kind in (get_args(hint) if get_origin(hint) is not tuple else ()) if kind]
-    optional = [kind for kind in kinds if kind is not type(None)]
-    if get_origin(hint) is Literal:
-        return value  # checked by the dataclass
-    if get_origin(hint) is tuple:
-        items = value.split() if isinstance(value, str) else value
-        if isinstance(items, list) and all(isinstance(item, str) for item in items):
-            return tuple(items)
-        raise ConfigError(f"{where} must be a list of texts, got {value!r}")
-    wanted = optional[0] if optional else hint
-    if wanted is bool:
-        if isinstance(value, bool) or str(value).lower() in ("true", "false", "1", "0"):
-            return str(value).lower() in ("true", "1")
-        raise ConfigError(f"{where} must be true or false, got {value!r}")
-    try:
-        if isinstance(value, str) or (wanted in (int, float) and type(value) in (int, wanted)):
-            return wanted(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigError(f"{where} must be of type {wanted.__name__}, got {value!r}")
 
 
 def _check_texts(config: DiagnoseConfig) -> None:
@@ -287,15 +269,21 @@ def _check_texts(config: DiagnoseConfig) -> None:
                 raise ConfigError(f"--{name} must be UTF-8, got {text!r}; rename it") from None
 
 
-def _check_choices(config: DiagnoseConfig) -> None:
-    for name, kind in (("backend", Backend), ("keep", Keep), ("format", Format)):
+def _check_printable(config: CheckConfig | ThresholdConfig, names: tuple[str, ...]) -> None:
+    """What a document repeats must be text that steers no terminal, and bounded."""
+    for name in names:
+        value = getattr(config, name) or ()
+        for text in value if isinstance(value, tuple) else (str(value),):
+            if not text.isprintable() or len(text) > 4096:
+                option = "RUN" if name == "run" else f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option} must be printable UTF-8 text, got {text!r:.80}")
+
+
+def _check_choices(config: Any, choices: Mapping[str, Any]) -> None:
+    """Settings by their name must be of a Literal."""
+    for name, kind in choices.items():
         if getattr(config, name) not in get_args(kind):
             raise ConfigError(
                 f"--{name} must be one of {', '.join(get_args(kind))}, "
                 f"got {getattr(config, name)!r}"
             )
-
-
-def _suggest(key: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(key.replace("-", "_"), names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

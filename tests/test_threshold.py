@@ -19,11 +19,12 @@ from torch import Tensor
 
 from ganaudit import variants
 from ganaudit.cards import CardFile, read_card, write_card
-from ganaudit.config import ThresholdConfig, resolve
+from ganaudit.config import ThresholdConfig
 from ganaudit.descriptors import DescriptorCard, Preprocessing, unit_rows
 from ganaudit.errors import ConfigError, DescriptorError, GanauditError
 from ganaudit.identities import IdentityFolder, embed
 from ganaudit.report import verification as pages
+from ganaudit.settings import resolve
 from ganaudit.threshold import Threshold, threshold
 from ganaudit.variants import variations
 from ganaudit.verification import verify

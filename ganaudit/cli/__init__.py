@@ -5,9 +5,14 @@ import traceback
 
 import typer
 
+from ganaudit.cli.baseline import baseline
+from ganaudit.cli.check import check
+from ganaudit.cli.config import config
 from ganaudit.cli.diagnose import diagnose
+from ganaudit.cli.diff import diff
 from ganaudit.cli.doctor import doctor
 from ganaudit.cli.fetch import fetch
+from ganaudit.cli.merge import merge
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
 from ganaudit.cli.threshold import threshold
@@ -22,18 +27,24 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(diagnose)
+app.command()(merge)
+app.command()(check)
+app.command()(diff)
 app.command()(report)
 app.command()(plugins)
 app.command()(threshold)
 app.command()(doctor)
 app.command()(fetch)
+app.add_typer(baseline, name="baseline")
+app.add_typer(config, name="config")
 
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence on stderr and an exit code.
 
-    Exit codes: 0 done, 2 the request is wrong, 3 the generator misbehaved, 5 refused as unsafe, 6
-    our own fault, 130 interrupted.
+    Exit codes: 0 done, or every gate passed; 1 a gate failed; 2 the request is wrong; 3 the
+    generator misbehaved; 4 a gate is inconclusive; 5 refused as unsafe; 6 our own fault; 130
+    interrupted.
     """
     try:
         app()

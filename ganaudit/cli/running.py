@@ -6,14 +6,16 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from ganaudit.config import DiagnoseConfig, Format, resolve
+from ganaudit.config import CheckConfig, DiagnoseConfig, Format
 from ganaudit.errors import ConfigError, GanauditError, complaint
+from ganaudit.settings import resolve, step_summary
 
 INTERRUPTED = 130
 _LINE_EVERY_S = 10.0
@@ -22,11 +24,12 @@ _LINE_EVERY_S = 10.0
 def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
     """Resolve the request, run it, print its result; the exit code."""
     config = resolve(DiagnoseConfig, flags)
-    if verbose:
-        for name, origin in config.origins.items():
-            print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
-    from ganaudit.pipeline import diagnose, own_folder, plan
-    from ganaudit.report.terminal import show, show_plan
+    _say_origins(config, verbose=verbose)
+    from ganaudit.parts import Part
+    from ganaudit.pipeline import diagnose, make_part
+    from ganaudit.planning import plan
+    from ganaudit.report.terminal import show, show_part, show_plan
+    from ganaudit.starting import own_folder
 
     if config.dry_run:
         with redirect_stdout(sys.stderr):  # what the generator's code prints is no result
@@ -34,9 +37,73 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
         print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
         return 0
     config = replace(config, out=config.out or own_folder(resume=config.resume))
+    with _to_its_end(config, verbose=verbose), Progress(quiet=quiet) as progress:
+        make = diagnose if config.part is None else make_part
+        made = make(config, progress=progress.update, notice=progress.notice)
+    if isinstance(made, Part):
+        found, where = made.summary(), made.folder / "part.json"
+        shown = partial(show_part, found)
+    else:
+        found, where = made.report, made.folder / "report.json"
+        shown = partial(show, found, folder=made.folder)
+    print_result(found, shown, as_json=config.format == "json", where=where)
+    return 0
+
+
+def run_check(
+    flags: Mapping[str, Any], request_flags: Mapping[str, Any], *, quiet: bool, verbose: bool
+) -> int:
+    """Resolve both requests, check, print the verdict; the exit code."""
+    from ganaudit.cli.request_options import resolve_check
+
+    config, request = resolve_check(flags, request_flags)
+    _say_origins(config, verbose=verbose)
+    from ganaudit.release import check, outlook
+    from ganaudit.report.check_terminal import show
+    from ganaudit.report.terminal import show_plan
+    from ganaudit.starting import own_folder
+
+    if request is not None:
+        _say_origins(request, verbose=verbose)
+        if request.dry_run:
+            with redirect_stdout(sys.stderr):
+                plan = outlook(config, request)
+            print(json.dumps(plan, indent=2)) if config.format == "json" else show_plan(plan)
+            return 0
+        request = replace(request, out=request.out or own_folder(resume=request.resume))
+    with _to_its_end(request, verbose=verbose), Progress(quiet=quiet) as progress:
+        found = check(
+            config,
+            request,
+            progress=progress.update,
+            notice=progress.notice,
+            annotate=partial(print, file=sys.stderr, flush=True),
+            summary=step_summary(),
+        )
+    print_result(
+        found.document,
+        partial(show, found.document, folder=found.folder),
+        as_json=config.format == "json",
+        where=found.folder / "check.json",
+    )
+    return found.exit_code
+
+
+def _say_origins(config: DiagnoseConfig | CheckConfig, *, verbose: bool) -> None:
+    if verbose:
+        for name, origin in config.origins.items():
+            print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
+
+
+@contextmanager
+def _to_its_end(config: DiagnoseConfig | None, *, verbose: bool) -> Iterator[None]:
+    """Whatever ends a long command before its end is a sentence, an exit code, and a way on.
+
+    What is printed inside goes to stderr: what a generator's code says is no result.
+    """
     try:
-        with redirect_stdout(sys.stderr), Progress(quiet=quiet) as progress:
-            audit = diagnose(config, progress=progress.update, notice=progress.notice)
+        with redirect_stdout(sys.stderr):
+            yield
     except KeyboardInterrupt:
         _say_how_to_resume(config, "interrupted; what was made is kept")
         leave(INTERRUPTED)
@@ -47,13 +114,6 @@ def run_diagnose(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int
         if error.exit_code in (3, 6):
             _say_how_to_resume(config, "what was made is kept")
         leave(error.exit_code)
-    print_result(
-        audit.report,
-        lambda: show(audit.report, folder=audit.folder),
-        as_json=config.format == "json",
-        where=audit.folder / "report.json",
-    )
-    return 0
 
 
 def print_result(
@@ -62,7 +122,8 @@ def print_result(
     """Print a result on stdout; where that fails, say where else it is and leave with code 6."""
     try:
         if as_json:
-            print(json.dumps(report, indent=2, ensure_ascii=False))
+            text = json.dumps(report, indent=2, ensure_ascii=False)
+            print(text.replace("##", "#\\u0023"))  # a command to a CI job, wherever in a line
         else:
             show()
         sys.stdout.flush()
@@ -78,9 +139,8 @@ def check_format(wanted: str) -> None:
         raise ConfigError(f"--format must be one of {', '.join(get_args(Format))}, got {wanted!r}")
 
 
-def _say_how_to_resume(config: DiagnoseConfig, what: str) -> None:
-    assert config.out is not None
-    if not (config.out / "manifest.json").exists():
+def _say_how_to_resume(config: DiagnoseConfig | None, what: str) -> None:
+    if config is None or config.out is None or not (config.out / "manifest.json").exists():
         return
     words = ["ganaudit", *sys.argv[1:]]
     if config.origins.get("out") == "default":
@@ -155,7 +215,8 @@ class Progress:
         """Say a sentence beside the bar."""
         if self._quiet:
             return
+        line = "note: " + "".join(c if c.isprintable() else "\ufffd" for c in text)
         if self._bar is not None:
-            self._bar.console.print(f"note: {text}", markup=False, highlight=False)
+            self._bar.console.print(line, markup=False, highlight=False)
         else:
-            print(f"note: {text}", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)

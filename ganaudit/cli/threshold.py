@@ -53,8 +53,9 @@ def threshold(
     from contextlib import redirect_stdout
 
     from ganaudit.cli.running import INTERRUPTED, Progress, leave, print_result
-    from ganaudit.config import ThresholdConfig, resolve
+    from ganaudit.config import ThresholdConfig
     from ganaudit.report.verification import show
+    from ganaudit.settings import resolve
     from ganaudit.threshold import threshold as measure
 
     flags = {

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from ganaudit.errors import GanauditError, SourceTimeout
 from ganaudit.files import write_whole
+from ganaudit.generators import Status
 from ganaudit.images import encode_picture, picture_suffix
 from ganaudit.maker import Maker
+from ganaudit.measuring import Measured
 from ganaudit.neighbors import nearest_samples
+from ganaudit.report.outputs import GALLERY
+from ganaudit.scoring import Scale
 from ganaudit.slots import Stream, permutation
 from ganaudit.store import Rows, Store
 
@@ -93,6 +97,38 @@ class Gallery:
         ]
 
 
+def pictures_of(
+    found: Measured, store: Store, scale: Scale, *, seed: int, maker: Maker | None = None
+) -> dict[str, Any] | None:
+    """Write the pictures of a report, of those that can be had; what the report says of them.
+
+    Args:
+      found: the figures of the run.
+      store: of the run.
+      scale: at which it was measured.
+      seed: of the run.
+      maker: asks the generator for what the run did not keep; None: there is none at hand.
+
+    Returns:
+      JSON values; None: there is no picture at all.
+
+    Raises:
+      GanauditError: a picture cannot be written.
+    """
+    crowds = choose(
+        found.scored.anchors.rows,
+        found.scored.anchors.slots,
+        store.read(Stream.SAMPLES, found.samples),
+        worst=found.diagnosis.worst_mode.anchor,
+        modes=[mode.anchor for mode in found.diagnosis.dense_modes],
+        faceless=np.flatnonzero(found.status["samples"] == Status.NO_FACE).tolist(),
+        seed=seed,
+        device=scale.device,
+    )
+    files = write_pictures(crowds, store.folder / GALLERY, store, maker)
+    return crowds.figures(files, radius=scale.radius) if files else None
+
+
 def choose(
     rows: NDArray[np.float32],
     slots: NDArray[np.int64],
@@ -130,12 +166,18 @@ def choose(
 
 
 def write_pictures(
-    gallery: Gallery, folder: Path, store: Store, maker: Maker
+    gallery: Gallery, folder: Path, store: Store, maker: Maker | None
 ) -> dict[tuple[Stream, int], str]:
     """Write what `folder` lacks of a gallery; the name of each picture that there is.
 
     A picture comes from the store if it was kept there, else from the generator. Images that fail
     now, or that no one can give again, are left out.
+
+    Args:
+      gallery: what is shown.
+      folder: of the pictures.
+      store: of the run.
+      maker: asks the generator again; None: there is none at hand.
 
     Raises:
       GanauditError: a picture cannot be written.
@@ -145,7 +187,8 @@ def write_pictures(
         for stream, slots in lacking.items():
             kept = store.pictures(stream, np.array(slots, dtype=np.int64))
             rest = np.array([slot for slot in slots if slot not in kept], dtype=np.int64)
-            again = ((slot, encode_picture(image)) for slot, image in maker.images(stream, rest))
+            images = () if maker is None else maker.images(stream, rest)
+            again = ((slot, encode_picture(image)) for slot, image in images)
             for slot, data in chain(kept.items(), again):
                 suffix = picture_suffix(data)
                 name = next(name for name in _names(stream, slot) if name.endswith(suffix))

@@ -6,18 +6,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ganaudit import fidelity
 from ganaudit.comparable import Comparable
 from ganaudit.errors import ConfigError, SourceError
-from ganaudit.generators import Status
 from ganaudit.intervals import Interval
 from ganaudit.opening import Request, first_images, open_reference
 from ganaudit.rarefaction import box
 from ganaudit.runner import Progress, fill
-from ganaudit.scoring import Scale, Scored, score, valid_rows
+from ganaudit.scoring import Scale, Scored, score, until, valid_rows, valid_slots
 from ganaudit.slots import Stream
 from ganaudit.store import Store
 
@@ -163,11 +159,11 @@ class Reference:
 
     def _equal(self, run: Store) -> tuple[tuple[int, int], tuple[int, int]]:
         """(anchors, samples) slots of the run, and of these images, that have as many rows."""
-        both = _valid(self._store, Stream.SAMPLES, self.anchors + self.samples)
+        both = valid_slots(self._store, Stream.SAMPLES, self.anchors + self.samples)
         theirs = both[: self.anchors], both[self.anchors :]
         ours = (
-            _valid(run, Stream.ANCHORS, self.anchors),
-            _valid(run, Stream.SAMPLES, self.samples),
+            valid_slots(run, Stream.ANCHORS, self.anchors),
+            valid_slots(run, Stream.SAMPLES, self.samples),
         )
         counts = [(int(a.sum()), int(b.sum())) for a, b in zip(ours, theirs, strict=True)]
         anchors, samples = (min(pair) for pair in counts)
@@ -176,10 +172,10 @@ class Reference:
         if all(min(pair) >= _ALIKE * max(pair) for pair in counts):
             return (self.anchors, self.samples), (self.anchors, self.samples)
         self.rarefied = True
-        first = _until(both, anchors)  # the samples follow, wherever the anchors end
+        first = until(both, anchors)  # the samples follow, wherever the anchors end
         return (
-            (_until(ours[0], anchors), _until(ours[1], samples)),
-            (first, _until(both[first:], samples)),
+            (until(ours[0], anchors), until(ours[1], samples)),
+            (first, until(both[first:], samples)),
         )
 
     def _sentences(self, ratios: dict[str, Interval], anchors: int, samples: int) -> list[str]:
@@ -209,13 +205,3 @@ class Reference:
                 f"{worst.low:.3g} times."
             )
         return sentences
-
-
-def _valid(store: Store, stream: Stream, stop: int) -> NDArray[np.bool_]:
-    """[N] bool: the slots of [0, stop) that can be scored."""
-    return np.asarray(store.marks(stream, stop)[0] == Status.OK)
-
-
-def _until(valid: NDArray[np.bool_], count: int) -> int:
-    """How many slots have `count` valid ones among them."""
-    return int(np.flatnonzero(valid)[count - 1]) + 1

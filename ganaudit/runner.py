@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,14 @@ from ganaudit.errors import (
 )
 from ganaudit.maker import Maker
 from ganaudit.reasons import bounded
-from ganaudit.slots import Stream
+from ganaudit.slots import Stream, shard_ranges
 from ganaudit.store import Store
 
 Progress = Callable[[str, int, int], None]  # (what, slots done, slots in all)
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A progress that nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,9 @@ def fill(
     *,
     versions: dict[str, str],
     progress: Progress,
+    part: tuple[int, int] | None = None,
     team: Team | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Counter[str]:
     """Make what `store` lacks of slots [0, stop) of a stream.
 
@@ -52,24 +58,32 @@ def fill(
       maker: of this process.
       versions: recorded beside every shard, as are the reasons of its slots.
       progress: told after every shard.
+      part: (i, N): every N-th shard, from number i on, and no others; None: all.
       team: worker processes that do it instead of `maker`.
+      enough: asked before the first shard and after each; true: no more are made.
 
     Returns:
       Why slots that were made now have no image, and how many of them.
     """
-    gaps = store.missing(stream, stop)
+    gaps = store.missing(stream, stop, part)
     name = stream.name.lower()
-    done = stop - sum(end - begin for begin, end in gaps)
-    progress(name, done, stop)
+    slots = sum(end - begin for begin, end in shard_ranges(stop, part))
+    done = slots - sum(end - begin for begin, end in gaps)
+    progress(name, done, slots)
+    if enough():
+        return Counter()
     if team is not None and len(team.devices) > 1 and len(gaps) > 1:
         finished = _by_team(store, stream, gaps, team, versions)
     else:
         finished = _by_one(store, stream, gaps, maker, versions)
     reasons: Counter[str] = Counter()
-    for count, why in finished:
-        done += count
-        reasons += why
-        progress(name, done, stop)
+    with closing(finished):  # workers end when no more is wanted
+        for count, why in finished:
+            done += count
+            reasons += why
+            progress(name, done, slots)
+            if enough():
+                break
     return reasons
 
 
@@ -79,7 +93,7 @@ def _by_one(
     gaps: list[tuple[int, int]],
     maker: Maker,
     versions: dict[str, str],
-) -> Iterator[tuple[int, Counter[str]]]:
+) -> Generator[tuple[int, Counter[str]]]:
     for begin, end in gaps:
         maker.reasons.clear()
         rows = maker.rows(stream, begin, end)
@@ -94,7 +108,7 @@ def _by_team(
     gaps: list[tuple[int, int]],
     team: Team,
     versions: dict[str, str],
-) -> Iterator[tuple[int, Counter[str]]]:
+) -> Generator[tuple[int, Counter[str]]]:
     """Worker i makes every i-th gap. Whichever fails ends the others; what is stored stays."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.SimpleQueue()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ganaudit.config import Backend
 from ganaudit.diversity import Moments
 from ganaudit.errors import SourceError
+from ganaudit.generators import Status
 from ganaudit.neighbors import open_tallier
 from ganaudit.runner import Progress
 from ganaudit.slots import Stream
@@ -163,3 +164,19 @@ def _from(store: Store, first: int, stop: int) -> Iterator[Rows]:
             yield Rows(
                 piece.start + skip, piece.rows[skip:], piece.status[skip:], piece.hashes[skip:]
             )
+
+
+def valid_slots(store: Store, stream: Stream, stop: int) -> NDArray[np.bool_]:
+    """[N] bool: the slots of [0, stop) that can be scored."""
+    return np.asarray(store.marks(stream, stop)[0] == Status.OK)
+
+
+def until(valid: NDArray[np.bool_], count: int) -> int:
+    """How many slots have `count` valid ones among them."""
+    return int(np.flatnonzero(valid)[count - 1]) + 1
+
+
+def slots_until(store: Store, stream: Stream, stop: int, count: int) -> int:
+    """How many slots of [0, stop) have `count` valid ones; all, if there are no more than that."""
+    valid = valid_slots(store, stream, stop)
+    return until(valid, count) if valid.sum() > count else stop

@@ -164,6 +164,17 @@ def ranges(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
+def shard_ranges(stop: int, part: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+    """The shards of slots [0, stop), of which the last may be short.
+
+    Args:
+      stop: one past the last slot.
+      part: (i, N): of them every N-th, from number i on; None: all.
+    """
+    first, step = part or (0, 1)
+    return list(ranges(0, stop, SHARD))[first::step]
+
+
 def check_prior(prior: object, *, where: str = "") -> Prior:
     """`prior` if it is one, else a ConfigError; `where` goes before the sentence."""
     for known in get_args(Prior):

@@ -7,23 +7,24 @@
     RUN/report.json                         belongs to a request; the run can be scored again
 
 A shard is written to a temporary name and renamed, so that whatever kills a run, each shard is
-whole or absent. The number of samples is no part of the manifest: a run can grow.
+whole or absent. The number of samples is no part of the manifest: a run can grow. `shards` says
+what is in a file.
 """
 
 import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
+from ganaudit import shards
 from ganaudit.errors import ConfigError, GanauditError
 from ganaudit.files import write_whole
 from ganaudit.generators import Status
@@ -32,7 +33,7 @@ from ganaudit.reasons import bounded, recorded
 from ganaudit.slots import SHARD, Stream, ranges
 
 SCHEMA = 1
-_SUFFIX = ".safetensors"
+MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REASONS = "reasons"  # its key in a shard's metadata; the other keys are versions
 
@@ -84,7 +85,7 @@ class Store:
           ConfigError: the folder holds a run and `resume` is false, another run, or other things.
         """
         pinned = {"schema": SCHEMA, **manifest}
-        path = self.folder / "manifest.json"
+        path = self.folder / MANIFEST
         if path.exists():
             if not resume:
                 raise ConfigError(
@@ -108,12 +109,12 @@ class Store:
         write_json(path, pinned)
 
     def _check_same(self, found: Any, wanted: dict[str, Any]) -> None:
-        difference = _difference(found, wanted, "")
-        if difference is not None:
-            where, there, here = difference
+        unequal = difference(found, wanted)
+        if unequal is not None:
+            where, there, here = unequal
             raise ConfigError(
-                f"{self.folder} holds another run: {where} is {_short(there)} there and "
-                f"{_short(here)} in this request; name another folder with --out"
+                f"{self.folder} holds another run: {where} is {there} there and {here} in this "
+                "request; name another folder with --out"
             )
 
     def write(
@@ -141,30 +142,78 @@ class Store:
         }
         if shard.pictures is not None:
             arrays["pictures"] = np.frombuffer(b"".join(shard.pictures), dtype=np.uint8)
-            arrays["picture_ends"] = np.cumsum([len(one) for one in shard.pictures])
-        data = safetensors.numpy.save(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-            metadata={**versions, **({_REASONS: json.dumps(bounded(reasons))} if reasons else {})},
-        )
-        folder = self.folder / stream.name.lower()
-        _write_whole(folder / f"{shard.start:010d}-{shard.stop:010d}{_SUFFIX}", data)
+            ends = np.cumsum([len(one) for one in shard.pictures], dtype=np.int64)
+            arrays["picture_ends"] = ends
+        why = {_REASONS: json.dumps(bounded(reasons))} if reasons else {}
+        data = shards.encode(arrays, {**versions, **why})
+        write_file(self._place(stream, shard.start, shard.stop), data)
 
-    def missing(self, stream: Stream, stop: int) -> list[tuple[int, int]]:
-        """The ranges of [0, stop) that are not stored yet, cut at shard boundaries."""
+    def adopt(self, stream: Stream, begin: int, end: int, path: Path) -> None:
+        """Take over a shard file of slots [begin, end), unless the store has that one.
+
+        It becomes a link where the file system lets it, else a copy: shards are never written to.
+
+        Raises:
+          GanauditError: the disk is full or refuses.
+        """
+        place = self._place(stream, begin, end)
+        if place.exists():
+            return
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, place)
+        except OSError:
+            write_file(place, path.read_bytes())
+
+    def missing(
+        self, stream: Stream, stop: int, part: tuple[int, int] | None = None
+    ) -> list[tuple[int, int]]:
+        """The ranges of [0, stop) that are not stored yet, cut at shard boundaries.
+
+        Args:
+          stream: anchors or samples.
+          stop: one past the last slot.
+          part: (i, N): only of every N-th shard, from number i on; None: of all.
+        """
         gaps: list[tuple[int, int]] = []
         done = 0
-        for begin, end, _ in self._shards(stream):
+        for begin, end, _ in self.shards(stream):
             if begin > done:
                 gaps += ranges(done, min(begin, stop), SHARD)
             done = max(done, end)
-        return gaps + list(ranges(done, stop, SHARD))
+        gaps += ranges(done, stop, SHARD)
+        first, step = part or (0, 1)
+        return [gap for gap in gaps if gap[0] // SHARD % step == first]
 
-    def read(self, stream: Stream, stop: int, *, step: int = SHARD) -> Iterator[Rows]:
-        """The stored rows of slots [0, stop), in order, `step` slots at a time.
+    def lacks(self, stream: Stream, stop: int, part: tuple[int, int] | None = None) -> int | None:
+        """The first slot that `missing` would name, at no cost for the others; None: there is none.
+
+        Args:
+          stream: anchors or samples.
+          stop: one past the last slot, however large.
+          part: (i, N): only of every N-th shard, from number i on; None: of all.
+        """
+        held: dict[int, list[tuple[int, int]]] = {}  # by shard
+        for begin, end, _ in self.shards(stream):
+            held.setdefault(begin // SHARD, []).append((begin, end))
+        first, step = part or (0, 1)
+        for begin, end in islice(ranges(0, stop, SHARD), first, None, step):
+            filled = begin
+            for one, other in held.get(begin // SHARD, ()):
+                filled = max(filled, other) if one <= filled else filled
+            if filled < end:
+                return filled
+        return None
+
+    def read(
+        self, stream: Stream, stop: int, *, start: int = 0, step: int = SHARD
+    ) -> Iterator[Rows]:
+        """The stored rows of slots [start, stop), in order, `step` slots at a time.
 
         Args:
           stream: anchors or samples.
           stop: one past the last slot; everything below it must be stored.
+          start: the first slot, a multiple of 512.
           step: slots a piece, a multiple of 512; the last piece may be shorter.
 
         Yields:
@@ -174,14 +223,16 @@ class Store:
           GanauditError: a shard is missing or damaged.
         """
         buffer: Rows | None = None
-        filled = 0
+        filled = start
         for begin, end, path, used in self._parts(stream, stop):
-            rows, status, hashes = _read(path, begin, end, "rows", "status", "hashes")
+            if begin + used.stop <= start:
+                continue
+            rows, status, hashes = shards.read(path, begin, end, "rows", "status", "hashes")
             if buffer is None:
-                buffer = _empty(min(step, stop), rows.shape[1])
-            taken, count = used.start, used.stop
+                buffer = _empty(min(step, stop - start), rows.shape[1])
+            taken, count = max(used.start, start - begin), used.stop
             while taken < count:
-                offset = filled % step
+                offset = (filled - start) % step
                 here = min(count - taken, step - offset)
                 part = slice(taken, taken + here)
                 buffer.rows[offset : offset + here] = rows[part]
@@ -189,7 +240,7 @@ class Store:
                 buffer.hashes[offset : offset + here] = hashes[part]
                 taken += here
                 filled += here
-                if filled % step == 0 or filled == stop:
+                if (filled - start) % step == 0 or filled == stop:
                     size = offset + here
                     yield Rows(
                         filled - size,
@@ -208,7 +259,7 @@ class Store:
         hashes = np.empty((stop, HASH_BYTES), dtype=np.uint8)
         for begin, end, path, used in self._parts(stream, stop):
             here = slice(begin + used.start, begin + used.stop)
-            found, prints = _read(path, begin, end, "status", "hashes")
+            found, prints = shards.read(path, begin, end, "status", "hashes")
             status[here], hashes[here] = found[used], prints[used]
         return status, hashes
 
@@ -219,17 +270,14 @@ class Store:
           GanauditError: a shard is damaged.
         """
         found: dict[int, bytes] = {}
-        for begin, end, path in self._shards(stream):
+        for begin, end, path in self.shards(stream):
             here = slots[(slots >= begin) & (slots < end)] - begin
             if not len(here):
                 continue
-            kept = _read(path, begin, end, "pictures", "picture_ends")
+            kept = shards.read(path, begin, end, "pictures", "picture_ends")
             if kept:
-                data, ends = kept[0].tobytes(), np.concatenate([[0], kept[1]])
-                if (np.diff(ends) < 0).any() or ends[-1] != len(data):
-                    raise GanauditError(f"{path} is damaged: its pictures do not add up")
-                cut = {int(i) + begin: data[ends[i] : ends[i + 1]] for i in here}
-                found |= {slot: picture for slot, picture in cut.items() if picture}
+                pictures = shards.cut(kept[0], kept[1], path)
+                found |= {int(i) + begin: pictures[i] for i in here if pictures[i]}
         return found
 
     def reasons(self, stream: Stream, stop: int) -> Counter[str]:
@@ -244,26 +292,38 @@ class Store:
         reasons: Counter[str] = Counter()
         for begin, end, path, used in self._parts(stream, stop):
             if used == slice(0, end - begin):
-                with _opened(path) as file:
-                    text = (file.metadata() or {}).get(_REASONS, "{}")
-                reasons += recorded(text, end - begin)
+                reasons += recorded(shards.notes(path).get(_REASONS, "{}"), end - begin)
         return reasons
 
     def versions(self, stream: Stream) -> dict[str, str]:
         """What was recorded beside the first shard of a stream; empty when there is none."""
-        for _, _, path in self._shards(stream):
-            with _opened(path) as file:
-                found = dict(file.metadata() or {})
+        return next(self._versions(stream), {})
+
+    def every_version(self) -> list[dict[str, str]]:
+        """What was recorded beside any shard, each different record once: anchors before samples.
+
+        Raises:
+          GanauditError: a shard is damaged.
+        """
+        found: list[dict[str, str]] = []
+        for stream in Stream:
+            for one in self._versions(stream):
+                if one and one not in found:
+                    found.append(one)
+        return found
+
+    def _versions(self, stream: Stream) -> Iterator[dict[str, str]]:
+        for _, _, path in self.shards(stream):
+            found = shards.notes(path)
             found.pop(_REASONS, None)
-            return found
-        return {}
+            yield found
 
     def discard_damaged(self, stream: Stream) -> list[str]:
         """Remove shards that cannot be read, so that they are made again; their names."""
         damaged = []
-        for begin, end, path in self._shards(stream):
+        for begin, end, path in self.shards(stream):
             try:
-                _read(path, begin, end)
+                shards.read(path, begin, end)
             except GanauditError:
                 path.unlink()
                 damaged.append(path.name)
@@ -272,7 +332,7 @@ class Store:
     def _parts(self, stream: Stream, stop: int) -> Iterator[tuple[int, int, Path, slice]]:
         """The shards that make up slots [0, stop), and which of its rows each gives."""
         filled = 0
-        for begin, end, path in self._shards(stream):
+        for begin, end, path in self.shards(stream):
             if begin > filled or filled == stop:
                 break
             if end > filled:  # two runs may have made some rows twice: the same rows
@@ -284,13 +344,14 @@ class Store:
                 "with --resume"
             )
 
-    def _shards(self, stream: Stream) -> list[tuple[int, int, Path]]:
-        found = []
-        for path in (self.folder / stream.name.lower()).glob(f"*{_SUFFIX}"):
-            begin, dash, end = path.stem.partition("-")
-            if dash and begin.isdigit() and end.isdigit():
-                found.append((int(begin), int(end), path))
-        return sorted(found)
+    def shards(self, stream: Stream) -> list[tuple[int, int, Path]]:
+        """The files of a stream: (first slot, one past the last, path), in order."""
+        paths = (self.folder / stream.name.lower()).glob(f"*{shards.SUFFIX}")
+        named = ((shards.range_of(path.name), path) for path in paths)
+        return sorted((*slots, path) for slots, path in named if slots is not None)
+
+    def _place(self, stream: Stream, begin: int, end: int) -> Path:
+        return self.folder / stream.name.lower() / shards.name_of(begin, end)
 
 
 def _empty(count: int, width: int) -> Rows:
@@ -302,34 +363,10 @@ def _empty(count: int, width: int) -> Rows:
     )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A shard as `safetensors.safe_open` has it."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            yield file
-    except (OSError, safetensors.SafetensorError) as error:
-        raise GanauditError(f"{path} is damaged ({error}); remove it and use --resume") from error
-
-
-def _read(path: Path, begin: int, end: int, *names: str) -> list[NDArray[Any]]:
-    """The tensors `names` of a shard, and no others; refused unless it is what its name says."""
-    count = end - begin
-    with _opened(path) as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-        width = (0, *shapes.get("rows", ()))[-1]
-        wanted = {"rows": (count, width), "status": (count,), "hashes": (count, HASH_BYTES)}
-        if "pictures" in shapes:
-            wanted |= {"picture_ends": (count,), "pictures": shapes["pictures"][:1]}
-        if shapes != wanted:
-            raise GanauditError(f"{path} is damaged: it does not hold {count} rows; use --resume")
-        return [file.get_tensor(name) for name in names if name in shapes]
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, whole or not at all; a NaN is a ValueError."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _write_whole(path, text.encode(errors="replace"))  # names of files need not be UTF-8
+    write_file(path, text.encode(errors="replace"))  # names of files need not be UTF-8
 
 
 def _read_json(path: Path) -> Any:
@@ -339,7 +376,12 @@ def _read_json(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, and its folder where there is none.
+
+    Raises:
+      GanauditError: the disk is full or refuses.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
@@ -348,16 +390,16 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise GanauditError(f"{path} cannot be written: {reason}") from error
 
 
-def _difference(found: Any, wanted: Any, where: str) -> tuple[str, Any, Any] | None:
-    """The first place where two JSON values differ: (its dotted name, found, wanted)."""
+def difference(found: Any, wanted: Any, where: str = "") -> tuple[str, str, str] | None:
+    """The first place where two JSON values differ: its dotted name, and both, shortened."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(wanted.keys() | found.keys()):
             name = f"{where}.{key}" if where else key
-            difference = _difference(found.get(key), wanted.get(key), name)
-            if difference is not None:
-                return difference
+            inner = difference(found.get(key), wanted.get(key), name)
+            if inner is not None:
+                return inner
         return None
-    return None if found == wanted else (where or "manifest", found, wanted)
+    return None if found == wanted else (where or "manifest", _short(found), _short(wanted))
 
 
 def _short(value: Any) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 from jinja2 import TemplateError
 
 from ganaudit.config import OutputFormat
+from ganaudit.diagnosis import Diagnosis
 from ganaudit.errors import ConfigError, GanauditError, one_line
-from ganaudit.files import write_whole
-from ganaudit.report import figures, html, markdown, table
+from ganaudit.files import write_output
+from ganaudit.report import canonical, figures, html, markdown, table
+from ganaudit.store import write_json
 
 GALLERY = "gallery"  # folder of the pictures, in that of the run
 _OF_EVERY_RUN: tuple[tuple[OutputFormat, str], ...] = (
@@ -23,6 +25,29 @@ _INCOMPLETE = (
     LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError,
     TemplateError,
 )  # fmt: skip
+
+
+def write_run(
+    report: Mapping[str, Any],
+    diagnosis: Diagnosis,
+    folder: Path,
+    wanted: Sequence[tuple[OutputFormat, Path]] = (),
+) -> None:
+    """Write the report of a run into its folder, and `wanted` beside it.
+
+    Args:
+      report: the canonical document.
+      diagnosis: which has the figures by anchor.
+      folder: of the run.
+      wanted: format and path.
+
+    Raises:
+      GanauditError: a file cannot be written.
+    """
+    write_json(folder / canonical.NAME, report)
+    table.write_parquet(diagnosis, folder)
+    write_own(report, folder)
+    write(report, folder, wanted)
 
 
 def write_own(report: Mapping[str, Any], folder: Path) -> None:
@@ -45,12 +70,12 @@ def write(
       GanauditError: a file cannot be written.
     """
     for name, path in outputs:
+        if name not in ("svg", "png"):
+            write_output(path, render(name, report, folder))
+            continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if name in ("svg", "png"):
-                figures.write(report, path, formats=(name,))
-            else:
-                write_whole(path, render(name, report, folder))
+            figures.write(report, path, formats=(name,))
         except OSError as error:
             raise GanauditError(f"{path} cannot be written: {error.strerror or error}") from error
 

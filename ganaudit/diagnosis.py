@@ -14,9 +14,11 @@ from ganaudit.diversity import (
     crowd,
     effective_modes,
     near_copies,
+    vendi_score,
 )
 from ganaudit.intervals import (
     CONFIDENCE,
+    Estimate,
     Interval,
     WorstMode,
     densest,
@@ -88,6 +90,7 @@ class Diagnosis:
       birthday_support: 1 / mean rate of pairs within half the radius.
       near_copies: of the binomial test.
       vendi: score by order; None without moments.
+      log_vendi: the logarithm of that of order 1, with its variance; None without moments.
       crowd: how far density is explained by the centre of all samples; None without moments.
       tally: behind all of it.
       similarity_by_anchor: [m] float64, mean of s(d) over samples.
@@ -115,6 +118,7 @@ class Diagnosis:
     birthday_support: Interval
     near_copies: NearCopies
     vendi: dict[str, Interval] | None
+    log_vendi: Estimate | None
     crowd: Crowd | None
     tally: Tally
     similarity_by_anchor: NDArray[np.float64]
@@ -285,6 +289,7 @@ def diagnose_tally(
     apart = worst_mode(tally)
     worst = int(densest(tally, np.arange(len(tally.n)))[0])
     alone = Interval(float(counts[worst] / n), None, None)
+    logs = None if moments is None else moments.log_vendi()
     return Diagnosis(
         anchors=len(mean),
         samples=n,
@@ -315,7 +320,8 @@ def diagnose_tally(
         effective_modes=effective_modes(tally),
         birthday_support=birthday_support(tally),
         near_copies=near_copies(tally, radius=radius),
-        vendi=None if moments is None else moments.vendi(),
+        vendi=None if logs is None else {k: vendi_score(one) for k, one in logs.items()},
+        log_vendi=None if logs is None else logs["order_1"],
         crowd=None if rows is None or moments is None else crowd(rows, moments.mean, counts),
         tally=tally,
         similarity_by_anchor=mean,

@@ -197,8 +197,8 @@ class Moments:
         Returns:
           By `ORDERS`, of the eigenvalues l of (1/n) sum x x^T: exp(-sum l ln l), 1 / sum l^2,
           1 / max l. 1: all rows are one; at most min(n, D). Lower is worse; it grows with n, so
-          compare at equal n. Ends: leave-one-group-out jackknife of the logarithm, Student's t;
-          None below 8 groups with rows. Without any row all is None.
+          compare at equal n. Ends: `log_vendi`; None below 8 groups with rows. Without any row all
+          is None.
 
         Raises:
           ValueError: rows that were added as valid are not of length 1.
@@ -209,20 +209,42 @@ class Moments:
           cosine: its n x n matrix over n has the same eigenvalues, but for zeros. Deviation: they
           are divided by their sum, which is 1 to float32.
         """
+        return {order: vendi_score(found) for order, found in self.log_vendi().items()}
+
+    def log_vendi(self) -> dict[str, Estimate | None]:
+        """The logarithms of the Vendi scores, by `ORDERS`; None without any row.
+
+        Their variances are leave-one-group-out jackknifes; None below 8 groups with rows.
+
+        Raises:
+          ValueError: rows that were added as valid are not of length 1.
+        """
         if self.n == 0:
-            return {order: Interval(None, None, None) for order in ORDERS}
+            return dict.fromkeys(ORDERS)
         total = self._total(self._squares)
         square = float(total.diagonal().sum()) / self.n
         if not abs(square - 1) <= _SQUARE_OFF:
             raise ValueError(f"rows must have length 1, got a mean squared length of {square:.6g}")
         scores, full = _log_vendi(total), np.flatnonzero(self._n)
         if len(full) < MIN_GROUPS:
-            return {k: Interval(float(np.exp(scores[i])), None, None) for i, k in enumerate(ORDERS)}
+            return {k: Estimate(float(scores[i]), None, 0, 0.0) for i, k in enumerate(ORDERS)}
         left_out = np.stack([_log_vendi(total - self._squares[group]) for group in full])  # [G, 3]
-        deviation = (len(full) - 1) ** 0.5 * left_out.std(axis=0)
-        reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(full) - 1) * deviation
-        ends = np.exp([scores, np.maximum(0, scores - reach), scores + reach])  # [3, orders]
-        return {k: Interval(*ends[:, i].tolist()) for i, k in enumerate(ORDERS)}
+        variances, degrees = (len(full) - 1) * left_out.var(axis=0), len(full) - 1
+        return {
+            k: Estimate(float(scores[i]), float(variances[i]), degrees, 0.0)
+            for i, k in enumerate(ORDERS)
+        }
+
+
+def vendi_score(found: Estimate | None) -> Interval:
+    """A Vendi score from its logarithm: ends by Student's t, at least 1; None: no rows."""
+    if found is None:
+        return Interval(None, None, None)
+    if found.variance is None:
+        return Interval(float(np.exp(found.value)), None, None)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, found.degrees)) * found.variance**0.5
+    ends = np.exp([found.value, max(0.0, found.value - reach), found.value + reach])
+    return Interval(*ends.tolist())
 
 
 def _log_vendi(second: torch.Tensor) -> NDArray[np.float64]:

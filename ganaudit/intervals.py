@@ -9,7 +9,7 @@ and over samples, which the spread between groups shows. What both show is subtr
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ganaudit.scores import mccs
@@ -19,8 +19,7 @@ from ganaudit.tally import Tally
 CONFIDENCE = 0.95
 MIN_GROUPS = 8  # with samples in them; fewer say nothing about their spread
 _Z = 1.96
-_Z_SWAPPED = 2.0  # of a Wilson interval for two halves that chose for each other: 2.2 is too wide
-_WIDER = 1.12  # how much more than a binomial one a swapped count's logarithm varies
+Z_SWAPPED = 2.0  # of a Wilson interval for two halves that chose for each other: 2.2 is too wide
 _ROUNDING = 1e-6  # a spread below this share of the figure is that of float32 cosines
 _SPLITS = 12  # of the groups, for the spread of a quantile
 
@@ -252,7 +251,7 @@ def worst_mode(tally: Tally) -> WorstMode | None:
     sums = float(
         tally.similarity[chosen[0], second].sum() + tally.similarity[chosen[1], first].sum()
     )
-    rate = wilson(count, n, z=_Z_SWAPPED)
+    rate = wilson(count, n, z=Z_SWAPPED)
     largest = int(tally.within.sum(axis=1).max())
     return WorstMode(
         anchors=(int(chosen[0]), int(chosen[1])),
@@ -271,48 +270,13 @@ def densest(tally: Tally, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.lexsort((-tally.similarity[:, groups].sum(axis=1), -counts))
 
 
-def wilson(count: int, n: int, *, z: float = _Z) -> Interval:
+def wilson(count: float, n: int, *, z: float = _Z) -> Interval:
     """Wilson's score interval of `count` of n; z standard errors."""
     rate = count / n
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
     low = 0.0 if count == 0 else max(0.0, middle - reach)
     return Interval(rate, low, 1.0 if count == n else min(1.0, middle + reach))
-
-
-def ratio(after: Estimate, before: Estimate) -> Interval:
-    """One figure over another, of two generators at equal m and n; by the log ratio's interval."""
-    if not before.value or not after.value:
-        return Interval(0.0 if before.value else None, None, None)
-    value = after.value / before.value
-    if after.variance is None or before.variance is None or not (after.varies and before.varies):
-        return Interval(value, None, None)
-    spread = after.variance / after.value**2 + before.variance / before.value**2
-    reach = float(np.exp(_Z * spread**0.5))
-    return Interval(value, value / reach, value * reach)
-
-
-def worst_rate_ratio(after: WorstMode, before: WorstMode) -> Interval:
-    """The worst mode's rate of one generator over another's, at equal m and n.
-
-    Ends compare a swapped count, which flatters nobody, with a largest count, which flatters the
-    collapse: the interval is wide on purpose. Half counts keep the logarithms finite.
-    """
-
-    def log_rate(count: int, mode: WorstMode) -> float:
-        return float(np.log((count + 0.5) / mode.samples))
-
-    def noise(count: int, mode: WorstMode) -> float:
-        return max(0.0, 1 / (count + 0.5) - 1 / mode.samples)
-
-    wide = _WIDER**2
-    largest = [round((mode.largest_rate.estimate or 0) * mode.samples) for mode in (after, before)]
-    low = log_rate(after.count, after) - log_rate(largest[1], before)
-    high = log_rate(largest[0], after) - log_rate(before.count, before)
-    low -= _Z * (wide * noise(after.count, after) + noise(largest[1], before)) ** 0.5
-    high += _Z * (noise(largest[0], after) + wide * noise(before.count, before)) ** 0.5
-    middle = log_rate(after.count, after) - log_rate(before.count, before)
-    return Interval(float(np.exp(middle)), float(np.exp(low)), float(np.exp(high)))
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:
@@ -351,11 +315,25 @@ def _kappa(tally: Tally) -> float:
     return squares / float(tally.similarity.sum()) if squares else 1.0
 
 
+def unit_of(tally: Tally, sums: ArrayLike, squares: ArrayLike) -> NDArray[np.float64]:
+    """How alike a sample of the worst kind is: a sum of s over this is as spread as a count is.
+
+    Args:
+      tally: of which the sums are.
+      sums: of s over the samples, any shape.
+      squares: of s^2, likewise.
+
+    Returns:
+      squares over sums, drawn towards that of all pairs by one hit.
+    """
+    kappa = _kappa(tally)
+    return np.asarray((np.asarray(squares) + kappa**2) / (np.asarray(sums) + kappa))
+
+
 def _similarity_of_chosen(tally: Tally, chosen: list[int], sums: float) -> Interval:
     """Sums over n as a multiple of a Poisson count, the unit being the pairs' own s^2 over s."""
-    n, kappa = int(tally.n.sum()), _kappa(tally)
-    whole = tally.similarity[chosen].sum(axis=1).sum()
-    unit = float((tally.squares[chosen].sum() + kappa**2) / (whole + kappa))
+    n = int(tally.n.sum())
+    unit = float(unit_of(tally, tally.similarity[chosen].sum(), tally.squares[chosen].sum()))
     hits = sums / unit
     low = float(stats.chi2.ppf((1 - CONFIDENCE) / 2, 2 * hits)) / 2 if hits else 0.0
     high = float(stats.chi2.ppf((1 + CONFIDENCE) / 2, 2 * hits + 2)) / 2
@@ -366,11 +344,11 @@ def _samples_to_halve(rate: float, n: int) -> int:
     """The smallest n whose Wilson interval at `rate` is at most half as wide as this one's."""
 
     def width(samples: int) -> float:
-        z = _Z_SWAPPED
+        z = Z_SWAPPED
         spread = rate * (1 - rate) / samples + z * z / (4 * samples * samples)
         return float(2 * z / (1 + z * z / samples) * spread**0.5)
 
-    low, high = n, 8 * n + 8 * int(_Z_SWAPPED**2 + 1)
+    low, high = n, 8 * n + 8 * int(Z_SWAPPED**2 + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if width(middle) <= width(n) / 2 else (middle, high)

@@ -459,3 +459,163 @@ def radius(different: list[float], fmr: float) -> float | None:
     """The largest distance of a different pair at which FMR <= `fmr`."""
     allowed = [d for d in set(different) if d > 0 and false_matches(different, d) <= fmr]
     return max(allowed) if allowed else None
+
+
+# -- sequential ------------------------------------------------------------------------------
+
+
+def log_mean(logs: list[float]) -> float:
+    """Logarithm of the mean of what these are the logarithms of."""
+    largest = max(logs)
+    return largest + math.log(sum(math.exp(v - largest) for v in logs) / len(logs))
+
+
+def log_e_rate(count: int, n: int, limit: float, side: str) -> float:
+    """Hit by hit and miss by miss."""
+    ratios = [1.2, 1.5, 2, 3, 5, 10, 30] if side == "fail" else [0.8, 0.65, 0.5, 0.3, 0.1, 0.01]
+    logs = []
+    for ratio in ratios:
+        p = min(ratio * limit, 0.999)
+        hit, miss = p / limit, (1 - p) / (1 - limit)
+        logs.append(sum(math.log(hit if i < count else miss) for i in range(n)))
+    return log_mean(logs)
+
+
+def log_e_similarity(values: list[float], limit: float, side: str) -> float:
+    """Value by value."""
+    sign, c = (1, limit) if side == "fail" else (-1, 1 - limit)
+    logs, stake = [], 0.25
+    while stake <= 0.95 / c:
+        gain = sum(sign * stake * (s - limit) for s in values)
+        spread = sum((s - limit) ** 2 for s in values)
+        logs.append(gain + spread * (math.log(1 - stake * c) + stake * c) / c**2)
+        stake *= 2
+    return log_mean(logs)
+
+
+def upper_rate(count: int, n: int, prior: float, ratio: float) -> float:
+    """The largest p that a beta mixture of mean `prior` is less than `ratio` times as likely as."""
+    a, b = 0.5, 1 / (2 * prior) - 0.5
+
+    def log_beta(x: float, y: float) -> float:
+        return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
+
+    def inside(p: float) -> bool:
+        mixed = log_beta(a + count, b + n - count) - log_beta(a, b)
+        single = sum(math.log(p if i < count else 1 - p) for i in range(n))
+        return mixed - single < math.log(ratio)
+
+    low, high = count / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) else (low, middle)
+    return low
+
+
+# -- gates -----------------------------------------------------------------------------------
+
+
+def worst_modes(
+    similarity: NDArray[np.float64],
+    within: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    n: NDArray[np.int64],
+) -> dict[str, dict[str, float]]:
+    """Rate and mean similarity of the worst mode: chosen apart, the largest, and their ends."""
+    total, anchors = int(sum(n)), range(len(within))
+    full = [g for g in range(len(n)) if n[g] > 0]
+    a, b = full[: len(full) // 2], full[len(full) // 2 :]
+    b1, b2 = densest(similarity, within, a), densest(similarity, within, b)
+
+    def apart(table: NDArray[np.float64] | NDArray[np.int64]) -> float:
+        return float(sum(table[b1][g] for g in b) + sum(table[b2][g] for g in a))
+
+    counts = [sum(map(int, row)) for row in within]
+    sums = [math.fsum(row) for row in similarity]
+    rate = {
+        "apart": apart(within),
+        "largest": max(counts),
+        "low": wilson(int(apart(within)), total, 2.0)[0],
+        "high": wilson(int(apart(within)), total, 2.0)[1],
+        "upper": max(wilson(k, total, 1.96)[1] for k in counts),
+    }
+    squares_over_sums = math.fsum(squares) / math.fsum(sums) if math.fsum(squares) else 1.0
+
+    def unit(q: float, t: float) -> float:
+        return (q + squares_over_sums**2) / (t + squares_over_sums)
+
+    units = [unit(squares[i], sums[i]) for i in anchors]
+    chosen = unit(squares[b1] + squares[b2], sums[b1] + sums[b2])
+    low, high = poisson_ends(apart(similarity) / chosen)
+    top = max(anchors, key=lambda i: (sums[i], -i))
+    return {
+        "rate": rate,
+        "similarity": {
+            "apart": apart(similarity) / chosen,
+            "unit": chosen,
+            "largest": sums[top] / units[top],
+            "largest_unit": units[top],
+            "low": min(1.0, chosen / total * low),
+            "high": min(1.0, chosen / total * high),
+            "upper": min(
+                1.0, max(units[i] / total * poisson_ends(sums[i] / units[i])[1] for i in anchors)
+            ),
+        },
+    }
+
+
+def worst_rate_ends(
+    after: tuple[int, int, int], before: tuple[int, int, int], z: float
+) -> tuple[float, float]:
+    """Ends of ln ratio of two worst rates; (chosen apart, largest, n) of each."""
+    (swap_b, naive_b, n_b), (swap_a, naive_a, n_a) = after, before
+
+    def lr(b: int, a: int) -> float:
+        return math.log((b + 0.5) / n_b) - math.log((a + 0.5) / n_a)
+
+    def v(k: int, n: int) -> float:
+        return max(0, 1 / (k + 0.5) - 1 / n)
+
+    low = lr(swap_b, naive_a) - z * math.sqrt(1.12**2 * v(swap_b, n_b) + v(naive_a, n_a))
+    high = lr(naive_b, swap_a) + z * math.sqrt(v(naive_b, n_b) + 1.12**2 * v(swap_a, n_a))
+    return low, high
+
+
+def keeps_rate(count: int, n: int, limit: float) -> bool:
+    """A score test at z = 1.96 rejects that the rate is `limit`, or the count is just at its edge.
+
+    Not by an interval: by how far the count lies below what the limit would give.
+    """
+    return limit * n - count >= 1.96 * math.sqrt(n * limit * (1 - limit))
+
+
+def breaks_rate(count: int, n: int, limit: float, z: float) -> bool:
+    """Likewise, above."""
+    return count - limit * n > z * math.sqrt(n * limit * (1 - limit))
+
+
+def hits_wanted(tolerance: float) -> tuple[float, float]:
+    """Hits in the worst mode of each release: 90 % pass unchanged, 95 % fail doubled."""
+    passes = 2.2544 * ((1.645 + 1.2816) / math.log(1 + tolerance)) ** 2
+    return passes, 1.6272 * (3.29 / math.log(2 / (1 + tolerance))) ** 2
+
+
+def smallest_increase(tolerance: float, hits: float) -> float:
+    """Smallest y with ln((1+y)/(1+x)) >= 3.29 sqrt(1/k + 1.2544/((1+y)k)), by bisection."""
+
+    def found(y: float) -> bool:
+        error = math.sqrt(1 / hits + 1.2544 / ((1 + y) * hits))
+        return math.log((1 + y) / (1 + tolerance)) >= 3.29 * error
+
+    low, high = tolerance, 1e12
+    for _ in range(400):
+        middle = math.sqrt((1 + low) * (1 + high)) - 1
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
+
+
+def holm(p: list[float]) -> list[float]:
+    """Each p times the number of those not smaller, but never below that of a smaller one."""
+    return [
+        min(1.0, max(q * sum(other >= q for other in p) for q in p if q <= value)) for value in p
+    ]

@@ -19,8 +19,9 @@ from ganaudit.diversity import (
     effective_modes,
     half_ball,
     near_copies,
+    vendi_score,
 )
-from ganaudit.intervals import Interval, pair_rate
+from ganaudit.intervals import Estimate, Interval, pair_rate
 from ganaudit.tally import Tally, tally
 
 Rows = NDArray[np.float32]
@@ -369,6 +370,56 @@ def test_ends_are_the_literal_jackknife(count: int, width: int, start: int) -> N
     found = added(rows, start=start).vendi()
     ends = [[found[order].low, found[order].high] for order in ORDERS]
     np.testing.assert_allclose(ends, literal_ends(rows, groups), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "start"), [(650, 11, 0), (140, 20, 0), (115, 6, 0), (530, 7, 37)]
+)
+def test_logarithms_have_the_variance_of_the_literal_jackknife(
+    count: int, width: int, start: int
+) -> None:
+    rows = cloud(count, width, 6)
+    groups = np.array([slot // 16 % 32 for slot in range(start, start + count)])
+    present = sorted(set(groups.tolist()))
+    whole = literal.log_vendi(rows)
+    left_out = [literal.log_vendi(rows[groups != group]) for group in present]
+    found = added(rows, start=start).log_vendi()
+    assert list(found) == list(ORDERS)
+    for q, order in enumerate(ORDERS):
+        assert found[order].value == pytest.approx(whole[q], rel=1e-6)
+        wanted = literal.jackknife([scores[q] for scores in left_out])
+        assert found[order].variance == pytest.approx(wanted, rel=1e-5)
+        assert (found[order].degrees, found[order].unseen) == (len(present) - 1, 0)
+
+
+def test_scores_are_those_of_the_logarithms() -> None:
+    for count in (1, 112, 700):  # one row; groups too few for ends; all of them
+        moments = added(cloud(count, 9, 12))
+        logs = moments.log_vendi()
+        assert moments.vendi() == {order: vendi_score(logs[order]) for order in ORDERS}
+        assert (logs["order_1"].variance is None) == (count < 113)
+    nothing = Moments(6).log_vendi()
+    assert nothing == dict.fromkeys(ORDERS)
+
+
+def test_a_score_by_hand() -> None:
+    """2.0395 is the .975 quantile of Student's t with 31 degrees of freedom."""
+    found = vendi_score(Estimate(math.log(20), 0.01, 31, 0.0))
+    assert found.estimate == pytest.approx(20)
+    assert found.low == pytest.approx(20 / math.exp(0.20395), rel=1e-4)
+    assert found.high == pytest.approx(20 * math.exp(0.20395), rel=1e-4)
+
+
+def test_a_score_at_its_limits() -> None:
+    assert vendi_score(None) == NOTHING
+    assert vendi_score(Estimate(0.0, 0.0, 31, 0.0)) == Interval(1, 1, 1)
+    assert vendi_score(Estimate(math.log(4), None, 0, 0.0)) == Interval(
+        pytest.approx(4), None, None
+    )
+    wide = vendi_score(Estimate(0.1, 4.0, 7, 0.0))
+    assert wide.low == 1  # no population has fewer than one
+    assert wide.high > 100
+    assert all(isinstance(end, float) for end in vars(wide).values())
 
 
 def test_fewer_than_eight_groups_have_no_ends() -> None:

@@ -9,7 +9,6 @@ from scipy import special, stats
 from ganaudit.intervals import (
     Estimate,
     Interval,
-    WorstMode,
     densest,
     limit_of_mu,
     mean_similarity,
@@ -17,11 +16,9 @@ from ganaudit.intervals import (
     pair_rate,
     pooled_mccs,
     quantile_at_n,
-    ratio,
     sigma_at_n,
     wilson,
     worst_mode,
-    worst_rate_ratio,
 )
 from ganaudit.slots import GROUPS, group_of, permutation
 from ganaudit.tally import Tally
@@ -318,62 +315,6 @@ def test_samples_to_halve_is_the_smallest_n_that_does(hits: int, n: int) -> None
 
     wanted = next(more for more in range(n, 10 * n + 100) if width(more) <= width(n) / 2)
     assert found.samples_to_halve == wanted
-
-
-# -- ratios ----------------------------------------------------------------------------------
-
-
-def test_a_ratio_has_the_interval_of_its_logarithm() -> None:
-    after, before = Estimate(0.03, 4e-6, 40, 0.01), Estimate(0.02, 1e-6, 35, 0.01)
-    found = ratio(after, before)
-    spread = math.sqrt(4e-6 / 0.03**2 + 1e-6 / 0.02**2)
-    assert found.estimate == pytest.approx(1.5)
-    assert math.log(found.low) == pytest.approx(math.log(1.5) - 1.96 * spread)
-    assert math.log(found.high) == pytest.approx(math.log(1.5) + 1.96 * spread)
-    back = ratio(before, after)
-    assert (back.low, back.high) == pytest.approx((1 / found.high, 1 / found.low))
-
-
-def test_a_ratio_says_what_it_can() -> None:
-    some, unsure = Estimate(0.02, 1e-6, 35, 0.01), Estimate(0.03, None, 0, 0.01)
-    none = Estimate(0.0, 0.0, 31, 0.01)
-    for one, other in ((unsure, some), (some, unsure)):
-        assert ratio(one, other) == Interval(pytest.approx(one.value / other.value), None, None)
-    assert ratio(none, some) == Interval(0, None, None)
-    assert ratio(some, none) == ratio(none, none) == Interval(None, None, None)
-
-
-def mode_of(count: int, largest: int, samples: int) -> WorstMode:
-    rate = wilson(count, samples, z=2.0)
-    top = Interval(largest / samples, rate.low, wilson(largest, samples).high)
-    return WorstMode((0, 1), count, samples, rate, rate, top, samples)
-
-
-@pytest.mark.parametrize(
-    ("after", "before"),
-    [((90, 101, 9_700), (40, 47, 10_000)), ((0, 3, 4_000), (5, 5, 4_100)), ((9, 9, 9), (2, 3, 9))],
-)
-def test_worst_rates_are_compared_flattered_against_unflattered(after, before) -> None:
-    (swap_b, naive_b, n_b), (swap_a, naive_a, n_a) = after, before
-
-    def lr(b: int, a: int) -> float:
-        return math.log((b + 0.5) / n_b) - math.log((a + 0.5) / n_a)
-
-    def v(k: int, n: int) -> float:
-        return max(0, 1 / (k + 0.5) - 1 / n)
-
-    low_se = math.sqrt(1.12**2 * v(swap_b, n_b) + v(naive_a, n_a))
-    high_se = math.sqrt(v(naive_b, n_b) + 1.12**2 * v(swap_a, n_a))
-    found = worst_rate_ratio(mode_of(*after), mode_of(*before))
-    assert math.log(found.estimate) == pytest.approx(lr(swap_b, swap_a))
-    assert math.log(found.low) == pytest.approx(lr(swap_b, naive_a) - 1.96 * low_se)
-    assert math.log(found.high) == pytest.approx(lr(naive_b, swap_a) + 1.96 * high_se)
-    assert found.low < found.estimate < found.high
-
-
-def test_two_total_collapses_are_alike() -> None:
-    collapsed = mode_of(10_000, 10_000, 10_000)
-    assert worst_rate_ratio(collapsed, collapsed) == Interval(*[pytest.approx(1)] * 3)
 
 
 # -- limits ----------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ person who has not read the code. Exit codes are an API: 0 pass, 1 a gate failed
 are results, not errors; 130 is Ctrl-C.
 """
 
+from pathlib import Path
+
 _MOST_SAID = 2000  # characters of a message
 
 
@@ -59,6 +61,14 @@ class SourceTimeout(SourceError):
 
 
 class UnsafeCheckpoint(GanauditError):
-    """A file was refused because reading it would mean running it."""
+    """A file was refused because reading it would mean running it.
+
+    Attributes:
+      file: the file; None: it is not known.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, file: Path | None = None) -> None:
+        super().__init__(message)
+        self.file = file

@@ -1,9 +1,15 @@
 """Files that are whole or absent, and what is in them."""
 
+import json
 import os
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Any
+
+from ganaudit.errors import ConfigError, GanauditError
+
+_DEEPEST = 100  # values within each other in a JSON file; ours have fewer than ten
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -24,6 +30,19 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that the user named, whole or not at all, with the folders above it.
+
+    Raises:
+      GanauditError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise GanauditError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     digest = sha256()
@@ -37,3 +56,51 @@ def free_folder(stem: str) -> Path:
     """`stem`, or the first of stem-2, stem-3, ... that does not exist, below the working folder."""
     names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
     return next(path for name in names if not (path := Path(name)).exists())
+
+
+def read_json(path: Path, *, most_bytes: int) -> Any:
+    """The JSON values of a file that somebody else may have written.
+
+    What comes back can be written as JSON again: no NaN, no infinity, no lone surrogate; and it is
+    not so deep that showing it would fail.
+
+    Raises:
+      ConfigError: it is absent, larger than `most_bytes`, or no such JSON.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise ConfigError(f"{path} is larger than {most_bytes >> 20} MiB: it is none of ours")
+        found = json.loads(data.decode("utf-8"))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
+    values = [found]
+    for _ in range(_DEEPEST):
+        values = [inner for value in values for inner in _inside(value)]
+    if values:
+        raise ConfigError(f"{path} is nested more than {_DEEPEST} deep: it is none of ours")
+    return found
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, or a NUL
+        return False
+
+
+def shown_path(path: Path) -> str:
+    """A path as a report names it: below the working folder, else the name alone."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except (OSError, ValueError):
+        return path.name

@@ -17,7 +17,7 @@ from ganaudit.cards import CardFile, read_card
 from ganaudit.config import DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError, PluginError, UnsafeCheckpoint, one_line
-from ganaudit.files import sha256_of
+from ganaudit.files import is_file, sha256_of
 from ganaudit.generators import (
     BlindGenerator,
     EmbeddingSource,
@@ -290,20 +290,13 @@ def _opened_as(
     kind: registry.Kind, name: str, options: Mapping[str, str], config: DiagnoseConfig
 ) -> dict[str, Any]:
     """How a plugin was opened: its name, its options, and the content of files among them."""
-    files = {key: sha256_of(Path(text)) for key, text in options.items() if _is_file(text)}
+    files = {key: sha256_of(Path(text)) for key, text in options.items() if is_file(Path(text))}
     texts = {key: text for key, text in options.items() if key not in files}
     opened: dict[str, Any] = {"plugin": name, "options": texts}
     if files:
         opened["files_sha256"] = files
     own = registry.installed(kind, config.plugin)[name].file
     return opened | ({} if own is None else {"plugin_sha256": sha256_of(Path(own))})
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long a name, or a NUL
-        return False
 
 
 def check_source(source: Source, name: str) -> None:
@@ -363,9 +356,10 @@ def _open_descriptor(
     except (UnsafeCheckpoint, ConfigError) as error:
         if card is None or config.descriptor is not None:
             raise
-        raise type(error)(
-            f"{error} (the card names {spec}; name it yourself by --descriptor)"
-        ) from error
+        said = f"{error} (the card names {spec}; name it yourself by --descriptor)"
+        if isinstance(error, UnsafeCheckpoint):
+            raise UnsafeCheckpoint(said, error.file) from error
+        raise type(error)(said) from error
     return descriptor, _opened_as("descriptors", name, options, config)
 
 

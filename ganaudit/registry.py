@@ -150,7 +150,8 @@ def _sniff(kind: Kind, path: Path) -> str:
         raise UnsafeCheckpoint(
             f"{path} is a pickle or a zip of pickles: reading it would run what it contains; "
             "nothing was read. Wrap your own model in python:FILE.py:factory, or convert it to "
-            "safetensors"
+            "safetensors",
+            path,
         )
     if path.suffix == ".py":
         raise ConfigError(f"{path} is Python; name the factory in it: python:{path}:FACTORY")

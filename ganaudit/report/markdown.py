@@ -14,7 +14,6 @@ from ganaudit.report.meanings import Row
 from ganaudit.report.words import Report
 
 _MOST = 60_000  # bytes; GitHub takes comments of 65,536 characters
-_CUT = "*Shortened; report.json has all of it.*"
 _SENTENCE, _BLOB, _MANY = 400, 8000, 20  # characters of a sentence, of a block, sentences of a list
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
 _FIRST = re.compile(r"^(\d*)([-+=#.)])(?!\d)")  # what would begin a list or a title
@@ -26,12 +25,18 @@ _COUNTS = {"ok": "scored", "no_face": "no face", "failed": "failed", "refused": 
 
 def render(report: Report) -> str:
     """The document, at most 60,000 bytes. The same report gives the same text."""
+    return bounded(_blocks(report), source="report.json")
+
+
+def bounded(blocks: Iterable[str], *, source: str) -> str:
+    """Blocks as one document of at most 60,000 bytes; `source` has what was left out."""
     kept: list[str] = []
-    left = _MOST - len(_CUT) - 2
-    for block in _blocks(report):
+    cut = f"*Shortened; {source} has all of it.*"
+    left = _MOST - len(cut) - 2
+    for block in blocks:
         left -= len(block.encode()) + 2
         if left < 0:
-            kept.append(_CUT)
+            kept.append(cut)
             break
         kept.append(block)
     return "\n\n".join(kept) + "\n"
@@ -64,14 +69,14 @@ def _blocks(report: Report) -> Iterator[str]:
     yield escape(captions.screened(report))
     for title, sentences in captions.remarks(report):
         yield f"### {title}"
-        yield _list(sentences)
+        yield bullets(sentences)
     yield "## What may not be concluded"
-    yield _list(captions.cautions(report))
+    yield bullets(captions.cautions(report))
     yield "## Provenance"
     yield _slots(report)
     for name in ("request", "generator", "descriptor", "scale", "environment", "timings"):
         if report[name]:
-            yield _folded(name.capitalize(), report[name])
+            yield folded(name.capitalize(), report[name])
 
 
 def _facts(report: Report) -> str:
@@ -92,7 +97,7 @@ def _section(title: str, groups: Iterable[tuple[str, Sequence[Row]]]) -> Iterato
         if name:
             yield f"### {name}"
         cells = [(row.name, row.value, row.interval, row.meaning) for row in rows]
-        yield _table(("Figure", "Value", "95 % interval", "What it means"), cells)
+        yield table(("Figure", "Value", "95 % interval", "What it means"), cells)
 
 
 def _dense_modes(report: Report) -> str:
@@ -109,7 +114,7 @@ def _dense_modes(report: Report) -> str:
         )
         for mode in modes
     ]
-    return _table(("Rank", "Anchor", "Rate", "95 % interval", "Samples"), cells)
+    return table(("Rank", "Anchor", "Rate", "95 % interval", "Samples"), cells)
 
 
 def _convergence(report: Report) -> str:
@@ -122,30 +127,30 @@ def _convergence(report: Report) -> str:
         )
         for point in report["figures"]["convergence"]
     ]
-    return _table(("n", "Mean similarity", "mu at n", "Worst rate"), cells)
+    return table(("n", "Mean similarity", "mu at n", "Worst rate"), cells)
 
 
 def _against(found: Report) -> Iterator[str]:
     yield "## Against real images"
     yield escape(captions.baseline(found))
-    yield _list(found["sentences"])
+    yield bullets(found["sentences"])
     cells = [
         (name, *(f"{value} ({ends})" for value, ends in sides))
         for name, sides in comparison.sides(found)
     ]
-    yield _table(("Figure", "Generated", "Real", "Generated over real"), cells)
+    yield table(("Figure", "Generated", "Real", "Generated over real"), cells)
     yield from _section("Among the real images", [("", comparison.fidelity(found))])
 
 
 def _by_label(found: Report) -> Iterator[str]:
     yield "## Label by label"
-    yield _list(labels.about(found))
+    yield bullets(labels.about(found))
     if found["by_label"]:
         cells = [
             (label, *(f"{value} ({ends})" for value, ends in shown))
             for label, shown in labels.rows(found)[:_MANY]
         ]
-        yield _table(labels.HEAD, cells)
+        yield table(labels.HEAD, cells)
         if len(found["by_label"]) > _MANY:
             yield f"And {len(found['by_label']) - _MANY} more labels in report.json."
 
@@ -155,23 +160,25 @@ def _slots(report: Report) -> str:
         (name, *(words.count(counts[status]) for status in _COUNTS))
         for name, counts in report["counts"].items()
     ]
-    return _table(("Slots", *_COUNTS.values()), cells)
+    return table(("Slots", *_COUNTS.values()), cells)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose cells are text."""
     lines = [head, ["---"] * len(head)]
     lines += [[escape(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _list(sentences: Sequence[str]) -> str:
+def bullets(sentences: Sequence[str], *, source: str = "report.json") -> str:
+    """A list of the first 20; `source` has the rest."""
     shown = [f"- {escape(sentence)}" for sentence in sentences[:_MANY]]
     if len(sentences) > _MANY:
-        shown.append(f"- and {len(sentences) - _MANY} more in report.json")
+        shown.append(f"- and {len(sentences) - _MANY} more in {source}")
     return "\n".join(shown) or "None."
 
 
-def _folded(title: str, value: Any) -> str:
+def folded(title: str, value: Any) -> str:
     """JSON behind a title. No run of its backquotes is as long as the fence."""
     text = json.dumps(value, indent=2)  # in ASCII, where nothing turns a line around
     text = text if len(text) <= _BLOB else f"{text[:_BLOB]}\n…"

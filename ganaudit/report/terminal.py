@@ -1,5 +1,6 @@
 """A report as a person reads it in a terminal, from the canonical JSON."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ganaudit.report import captions, labels, words
+
+# What GitHub (::name:: and ##[name]), Azure (##vso[) and TeamCity (##teamcity[) take for a command,
+# even in the middle of a line, is none where something of no width parts it.
+_COMMAND = re.compile(r"(?<=:)(?=:)|(?<=#)(?=#\w*\[)")
+_APART = "\u200b"
 
 
 def show(report: Mapping[str, Any], *, folder: Path) -> None:
@@ -108,8 +114,22 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
         + (f"; about {seconds:,.0f} s to make, judged by a small batch" if seconds else "")
         + "."
     )
+    for sentence in outlook.get("gates", ()):
+        console.print(plain(f"Gate: {sentence}"), markup=False, soft_wrap=True)
     for sentence in outlook["warnings"]:
         console.print(plain(f"Warning: {sentence}"), markup=False, soft_wrap=True)
+
+
+def show_part(summary: Mapping[str, Any]) -> None:
+    """Print which slots a part of a run holds, and what comes next."""
+    i, parts = summary["shard"]
+    slots = [f"{one['made']:,} of {one['of']:,} {name}" for name, one in summary["slots"].items()]
+    console = Console(highlight=False)
+    for line in (
+        f"{summary['folder']} holds part {i}/{parts} of a run: {' and '.join(slots)}.",
+        f"When all parts are made, {summary['next']} unites and scores them.",
+    ):
+        console.print(plain(line), markup=False, soft_wrap=True)
 
 
 def show_plugins(entries: Sequence[Mapping[str, Any]]) -> None:
@@ -145,8 +165,8 @@ def show_findings(findings: Sequence[Mapping[str, str]]) -> None:
 
 
 def plain(text: str) -> str:
-    """Without what would steer a terminal: a report's strings may be an attacker's."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    """Without what would steer a terminal or a CI job: a report's strings may be an attacker's."""
+    return _COMMAND.sub(_APART, "".join(c if c.isprintable() else "\ufffd" for c in text))
 
 
 def grid() -> Table:

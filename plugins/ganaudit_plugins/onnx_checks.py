@@ -112,7 +112,8 @@ def _check_operators(path: Path, model: Any, nodes: Iterable[Any]) -> None:
     if _COMPILED in used:
         raise UnsafeCheckpoint(
             f"{path} holds a program compiled for an accelerator (EPContext); nothing was run: "
-            "export it without compiling"
+            "export it without compiling",
+            path,
         )
     used -= {(f.domain, f.name, f.overload) for f in model.functions}
     custom = sorted(f"{domain}.{name}" for domain, name, _ in used if domain not in _DOMAINS)
@@ -189,7 +190,8 @@ def _data_file(path: Path, location: str) -> Path:
     if outside:
         raise UnsafeCheckpoint(
             f"{path} must name its data by a path inside of its own folder, got {shown}; they were "
-            "not read: put them beside the file"
+            "not read: put them beside the file",
+            path,
         )
     if not exists:
         raise ConfigError(f"{path} needs {shown} beside it, which is missing; copy both")

@@ -52,7 +52,8 @@ def trusted_program(target: str, kind: Program, *, trust: bool) -> Path:
         raise UnsafeCheckpoint(
             f"{path} is a {_WHAT[kind]} program: opening it runs what it contains, with your "
             "rights, so nothing of it was run. If you trust whoever made it, add --trust; or have "
-            "it converted to ONNX, which is data"
+            "it converted to ONNX, which is data",
+            path,
         )
     return path
 

@@ -143,7 +143,8 @@ def _from_torch(path: Path, data: bytes) -> Any:
             raise _unreadable(path, error) from error
         raise UnsafeCheckpoint(
             f"{path} is a pickle that asks for {_show(asked[1])}, which would mean running it; "
-            "nothing of it was run. Save model.state_dict() alone, or convert it to safetensors"
+            "nothing of it was run. Save model.state_dict() alone, or convert it to safetensors",
+            path,
         ) from error
 
 

@@ -1,0 +1,258 @@
+"""baseline.json: a small file to commit, that later releases are compared with.
+
+It keeps the figures with what their intervals need, and up to 24 modes with their embeddings, whose
+neighbours are counted again in every release. It holds no image and no path to one.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganaudit.comparable import Comparable
+from ganaudit.diagnosis import DENSE_MODES
+from ganaudit.errors import ConfigError
+from ganaudit.files import read_json
+from ganaudit.finished import Basis, Finished
+from ganaudit.ratios import Share
+from ganaudit.report import words
+from ganaudit.scoring import Anchors, Scale, score_against
+from ganaudit.slots import Stream
+from ganaudit.store import Store, write_json
+from ganaudit.tally import check_unit_rows
+
+SCHEMA_VERSION = 1
+KIND = "baseline"
+_MOST_BYTES = 2**24
+_MOST_COLUMNS = 2**16
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The densest anchors of a baseline, no two within the radius of each other.
+
+    Attributes:
+      rows: [k, D] float32 unit rows.
+      anchors: slots, densest first.
+      counts: of each, the samples within the radius, out of those that did not choose it.
+    """
+
+    rows: NDArray[np.float32]
+    anchors: list[int]
+    counts: list[Share]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What later releases are compared with.
+
+    Attributes:
+      generator: as it was named.
+      identity: of the generator, JSON values.
+      seed: of the run.
+      basis: what a release must have in common with it.
+      headline: what the audit found, in a sentence.
+      figures: with what their intervals need.
+      modes: None: the run had too few samples, or none lies within the radius of an anchor.
+    """
+
+    generator: str
+    identity: Any
+    seed: int
+    basis: Basis
+    headline: str
+    figures: Comparable
+    modes: Modes | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        modes = self.modes
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": KIND,
+            "generator": self.generator,
+            "generator_identity": self.identity,
+            "seed": self.seed,
+            "headline": self.headline,
+            **asdict(self.basis),
+            "comparable": self.figures.document(),
+            "modes": []
+            if modes is None
+            else [
+                {
+                    "anchor": anchor,
+                    "count": share.count,
+                    "of": share.of,
+                    "embedding": base64.b64encode(row.astype("<f4").tobytes()).decode(),
+                }
+                for anchor, share, row in zip(modes.anchors, modes.counts, modes.rows, strict=True)
+            ],
+            "environment": {"ganaudit": version("ganaudit")},
+        }
+
+
+def of_run(run: Finished) -> Baseline:
+    """A baseline of a finished run."""
+    return Baseline(
+        generator=run.name,
+        identity=run.manifest.get("generator"),
+        seed=int(run.report["request"]["seed"]),
+        basis=run.basis,
+        headline=words.headline(run.report),
+        figures=run.figures,
+        modes=_modes(run),
+    )
+
+
+def save(run: Path, out: Path) -> Baseline:
+    """Make a baseline of a finished run and write it to `out`.
+
+    Raises:
+      ConfigError: there is no such run, or `out` is something else than an older baseline.
+      GanauditError: it cannot be written.
+    """
+    if out.exists():
+        try:
+            read(out)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{out} exists and is no baseline; name another file with --out"
+            ) from error
+    made = of_run(Finished.read(run))
+    write_json(out, made.document())
+    return made
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+      ConfigError: it is absent, damaged, or of another version.
+    """
+    found = read_json(path, most_bytes=_MOST_BYTES)
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise ConfigError(f"{path} is no baseline; ganaudit baseline save RUN --out FILE makes one")
+    if found.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path} has schema version {found.get('schema_version')!r:.20}, wanted "
+            f"{SCHEMA_VERSION}; save the baseline again"
+        )
+    try:
+        return _parsed(found)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise ConfigError(f"{path} is damaged ({error!s:.200}); save the baseline again") from error
+
+
+def count_again(modes: Modes, store: Store, scale: Scale, *, samples: int) -> list[Share]:
+    """How many samples of a release lie within the radius of each mode.
+
+    Args:
+      modes: of a baseline.
+      store: of the release.
+      scale: the radius, and who computes.
+      samples: sample slots [0, samples).
+
+    Raises:
+      ConfigError: the release's embeddings have another number of columns.
+    """
+    width = next(iter(store.read(Stream.SAMPLES, samples))).rows.shape[1]
+    if width != modes.rows.shape[1]:
+        raise ConfigError(
+            f"the baseline's embeddings have {modes.rows.shape[1]} columns, the release's {width}: "
+            "they are of different descriptors"
+        )
+    tally = _tally_of(modes.rows, modes.anchors, store, scale, samples)
+    n = int(tally.n.sum())
+    return [Share(int(count), n) for count in tally.within.sum(axis=1)]
+
+
+def _modes(run: Finished) -> Modes | None:
+    found = run.report["figures"]["dense_modes"][:DENSE_MODES]
+    anchors = [int(mode["anchor"]) for mode in found]
+    if not anchors:
+        return None
+    rows = _rows_of(run.store, anchors, run.basis.anchors)
+    tally = _tally_of(rows, anchors, run.store, run.scale, run.basis.samples)
+    full = np.flatnonzero(tally.n)
+    scoring = full[len(full) // 2 :]  # the other half chose and ordered the modes
+    n = int(tally.n[scoring].sum())
+    counts = [Share(int(count), n) for count in tally.within[:, scoring].sum(axis=1)]
+    return Modes(rows, anchors, counts)
+
+
+def _tally_of(
+    rows: NDArray[np.float32], slots: Sequence[int], store: Store, scale: Scale, samples: int
+) -> Any:
+    return score_against(
+        Anchors(rows, np.array(slots, dtype=np.int64)),
+        store,
+        scale,
+        first=0,
+        stop=samples,
+        progress=lambda what, done, total: None,
+    ).tally
+
+
+def _rows_of(store: Store, slots: Sequence[int], stop: int) -> NDArray[np.float32]:
+    """[k, D] anchors by their slots."""
+    wanted = np.array(slots, dtype=np.int64)
+    rows: dict[int, NDArray[np.float32]] = {}
+    for piece in store.read(Stream.ANCHORS, stop):
+        for slot in wanted[(wanted >= piece.start) & (wanted < piece.stop)].tolist():
+            rows[slot] = piece.rows[slot - piece.start].copy()
+    return np.stack([rows[slot] for slot in slots])
+
+
+def _parsed(found: dict[str, Any]) -> Baseline:
+    descriptor = found["descriptor"]
+    if not isinstance(descriptor, dict | None):
+        raise ValueError("descriptor must be a table or null")
+    sizes = {name: found[name] for name in ("anchors", "samples", "seed")}
+    for name, value in sizes.items():
+        if type(value) is not int or value < (name != "seed"):
+            raise ValueError(f"{name} must be a whole number, got {value!r:.40}")
+    reach = {name: found[name] for name in ("theta", "radius")}
+    for name, value in reach.items():
+        if type(value) not in (int, float) or not 0 < value <= 1:
+            raise ValueError(f"{name} must be in (0, 1], got {value!r:.40}")
+    for name in ("generator", "headline"):
+        if not isinstance(found[name], str):
+            raise ValueError(f"{name} must be a text, got {found[name]!r:.40}")
+    return Baseline(
+        generator=found["generator"],
+        identity=found.get("generator_identity"),
+        seed=sizes["seed"],
+        basis=Basis(descriptor, **reach, anchors=sizes["anchors"], samples=sizes["samples"]),
+        headline=found["headline"],
+        figures=Comparable.read(found["comparable"]),
+        modes=_parsed_modes(found["modes"]),
+    )
+
+
+def _parsed_modes(found: Any) -> Modes | None:
+    if not isinstance(found, list) or len(found) > DENSE_MODES:
+        raise ValueError(f"modes must be a list of at most {DENSE_MODES}")
+    if not found:
+        return None
+    rows, anchors, counts = [], [], []
+    for mode in found:
+        count, of, anchor = (mode[name] for name in ("count", "of", "anchor"))
+        if not all(type(n) is int for n in (count, of, anchor)) or not 0 <= count <= of or not of:
+            raise ValueError("the counts of a mode must be whole numbers, count at most of")
+        data = base64.b64decode(mode["embedding"], validate=True)
+        rows.append(np.frombuffer(data, dtype="<f4").astype(np.float32))
+        anchors.append(anchor)
+        counts.append(Share(count, of))
+    if not len({len(row) for row in rows}) == 1 or not 0 < len(rows[0]) <= _MOST_COLUMNS:
+        raise ValueError("the embeddings of the modes must have one length")
+    stacked = np.stack(rows)
+    if not np.isfinite(stacked).all():
+        raise ValueError("the embeddings of the modes must be finite")
+    check_unit_rows("the embeddings of the modes", stacked)
+    return Modes(stacked, anchors, counts)

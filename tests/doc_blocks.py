@@ -4,9 +4,10 @@ Fenced blocks are taken from top to bottom, all in the working directory of the 
 
 - a block whose first line is `# NAME.py` (or `.toml`, `.json`, ...) is that file, without the line;
 - other blocks of ```python are run;
-- in ```console, a line that begins with `$ ` is a command, which must end with code 0 (where `\\`
-  ends a line, the next one continues it). The lines below it are what it prints, stdout and stderr
-  together: `...` stands for anything, line breaks and blanks do not matter;
+- in ```console, a line that begins with `$ ` is a command (where `\\` ends a line, the next one
+  continues it). It must end with code 0, or with that of a last line `exit code N`. The lines below
+  it are what it prints, stdout and stderr together, either first: `...` stands for anything, line
+  breaks and blanks do not matter;
 - blocks of other languages, and those below a line `<!-- not run: REASON -->`, are left alone.
 
 `ganaudit`, `python` and `pytest` run in processes forked from one that has imported torch, so that
@@ -31,6 +32,7 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+_CODE = re.compile(r"^exit code (\d+)\s*\Z", re.MULTILINE)
 _PIP = "--no-deps --no-build-isolation --no-index --quiet --disable-pip-version-check".split()
 _SECONDS = 120
 
@@ -126,8 +128,12 @@ def shows(output: str, shown: str) -> bool:
 
 
 def _check(ended: Ended, shown: str, where: str) -> None:
-    assert ended.code == 0, f"{where} ended with {ended.code}: {ended.err}{ended.out}"
-    assert shows(ended.out + ended.err, shown), f"{where} printed: {ended.out}{ended.err}"
+    code = _CODE.search(shown)
+    wanted = int(code[1]) if code else 0
+    assert ended.code == wanted, f"{where} ended with {ended.code}: {ended.err}{ended.out}"
+    shown = _CODE.sub("", shown)
+    printed = (ended.out + ended.err, ended.err + ended.out)
+    assert any(shows(text, shown) for text in printed), f"{where} printed: {printed[1]}"
 
 
 def _called(line: list[str]) -> Ended:

@@ -51,7 +51,8 @@ def example(*, anchors: int = 1000, samples: int = 10_000, seed: int = 0) -> Jso
     ]
     worst = modes[0]
     return {
-        "schema_version": 2,
+        "schema_version": 3,
+        "kind": "report",
         "request": {
             "generator": "checkpoint:celebs.safetensors",
             "descriptor": "onnx:mobilefacenet.onnx",

@@ -11,8 +11,10 @@ import torch
 from artefacts.exports import export_faces_onnx
 from conftest import TESTS
 
-from ganaudit.config import DiagnoseConfig
+from ganaudit import baselines
+from ganaudit.config import CheckConfig, DiagnoseConfig
 from ganaudit.pipeline import diagnose
+from ganaudit.release import check
 
 pytestmark = [pytest.mark.artefacts, pytest.mark.usefixtures("undrawn")]
 
@@ -212,3 +214,41 @@ def test_dcgan_digits_lie_in_between(config: Make, artefacts: Path, lenet: Path)
     assert 0.05 < figures["mccs"]["mu"]["estimate"] < 0.20
     assert 0.005 < figures["worst_mode"]["rate"]["estimate"] < 0.25
     assert figures["mccs"]["largest"] > figures["mccs"]["mu"]["estimate"]
+
+
+# -- releases ---------------------------------------------------------------------------------
+
+
+def test_a_release_is_held_against_another(config: Make, artefacts: Path, lenet: Path) -> None:
+    """The DCGAN is the release before, the WGAN-GP, which crowds more, the one after."""
+
+    def request(name: str, factory: str) -> DiagnoseConfig:
+        return config(
+            generator=f"python:{NETWORKS}:{factory}",
+            descriptor=str(lenet),
+            anchors=1000,
+            samples=4000,
+            theta=0.1,
+            radius=0.1,
+            set=(f"weights={artefacts / 'digits' / name}", *DIGIT_OPTIONS),
+            out=Path(factory),
+        )
+
+    before, after = request("dcgan-generator.pt", "dcgan"), request("wgangp-generator.pt", "wgan")
+    diagnose(before)
+    baselines.save(Path("dcgan"), Path("baseline.json"))
+    limits: dict[str, Any] = {
+        "baseline": Path("baseline.json"),
+        "max_increase": ("worst-rate", "mean-similarity"),
+        "max_decrease": ("vendi=20%",),
+        "max": ("duplicates=1%",),
+    }
+    found = check(CheckConfig(output=("md:comment.md",), **limits), after).document
+    print(found["sentence"], found["same_place"]["sentence"], file=sys.stderr)
+    verdicts = {gate["gate"]: gate["verdict"] for gate in found["gates"]}
+    assert (verdicts["worst-rate"], verdicts["mean-similarity"]) == ("fail", "fail")
+    assert verdicts["duplicates"] == "pass" and found["exit_code"] == 1
+    comment = Path("comment.md").read_text("utf-8")
+    assert comment.startswith("<!-- ganaudit check -->") and "| worst-rate |" in comment
+    same = check(CheckConfig(run=Path("dcgan"), **limits)).document
+    assert same["verdict"] != "fail" and not same["same_place"]["grown"]

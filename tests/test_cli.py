@@ -296,7 +296,7 @@ def test_the_summary_names_the_worst_mode_the_folder_and_no_verdict(ganaudit: Ru
 def test_quiet_is_silent_on_stderr_and_says_the_result(ganaudit: Run) -> None:
     ended = ganaudit(*DEMO, "-q", "--format", "json")
     assert (ended.code, ended.err) == (0, "")
-    assert json.loads(ended.out)["schema_version"] == 2
+    assert json.loads(ended.out)["schema_version"] == 3
 
 
 def test_a_finished_run_is_reported_again(ganaudit: Run) -> None:

@@ -116,3 +116,21 @@ def test_choosing_a_descriptor_and_theta(tmp_path: Path, monkeypatch: pytest.Mon
     assert report["scale"]["radius"] == card["radius"]["estimate"]
     assert "60 images of 12 identities" in report["scale"]["radius_origin"]
     assert report["descriptor"]["weights_sha256"] == card["weights_sha256"]
+
+
+def test_gate_a_release_in_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    assert run_page(DOCS / "gate.md", folder, monkeypatch) == 8
+    verdicts = {
+        path.parent.name: json.loads(path.read_text())["verdict"]
+        for path in Path().glob("*/check.json")
+    }
+    assert verdicts == {
+        "release-1": "pass",
+        "audit": "fail",
+        "release-2": "fail",
+        "release-3": "pass",
+        "sequential": "fail",
+    }
+    assert Path("junit.xml").is_file() and Path("comment.md").is_file()

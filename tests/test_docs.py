@@ -3,74 +3,125 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import typer.main
 
 from ganaudit.cli import app
-from ganaudit.config import DiagnoseConfig, OutputFormat
+from ganaudit.config import CheckConfig, CheckFormat, DiagnoseConfig, OutputFormat, ThresholdConfig
+from ganaudit.gates import FIGURES
+from ganaudit.settings import source_file, survey
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OPTIONS = (ROOT / "docs" / "options.md").read_text()
 
 
-def commands() -> dict[str, list[str]]:
-    """Every command and the options it takes."""
-    group = typer.main.get_command(app)
-    return {
-        name: [option for parameter in command.params for option in parameter.opts]
-        for name, command in group.commands.items()
-    }
+def parameters(group: Any = None, before: str = "") -> dict[str, list[Any]]:
+    """Every command, such as "config show", and its parameters."""
+    found: dict[str, list[Any]] = {}
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            found |= parameters(command, f"{before}{name} ")
+        else:
+            found[before + name] = command.params
+    return found
 
 
-@pytest.mark.parametrize("name", commands())
+def options(name: str, dashes: str = "--") -> set[str]:
+    """The options of a command, short ones too if they begin with one of `dashes`."""
+    every = {option for parameter in parameters()[name] for option in parameter.opts}
+    return {option for option in every if option.startswith(dashes)}
+
+
+def section(name: str) -> str:
+    """What the page of options says of a command."""
+    return OPTIONS.split(f"# Options of `ganaudit {name}`\n")[1].split("\n# ")[0]
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of each row of a command's table that is of options."""
+    lines = [line for line in section(name).splitlines() if line.startswith("| `-")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+@pytest.mark.parametrize("name", parameters())
 def test_every_command_and_option_is_documented(name: str) -> None:
     assert f"ganaudit {name}" in README or f"ganaudit {name}" in OPTIONS
-    written = set(re.findall(r"--?[a-z][a-z-]*", README + OPTIONS))
-    options = {option for option in commands()[name] if option.startswith("-")}
-    assert options <= written
+    assert options(name, "-") <= set(re.findall(r"--?[a-z][a-z-]*", README + OPTIONS))
 
 
-def test_every_option_in_the_table_exists() -> None:
-    tables = OPTIONS.split("\n# ")
-    for table, name in zip(tables, ("diagnose", "threshold"), strict=False):
-        rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `-")]
-        listed = set(re.findall(r"--[a-z-]+", " ".join(rows)))
-        assert listed == {option for option in commands()[name] if option.startswith("--")}
+@pytest.mark.parametrize("name", ["diagnose", "check", "merge", "threshold"])
+def test_every_option_in_the_table_exists(name: str) -> None:
+    listed = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows(name)))
+    assert len(set(listed)) == len(listed)
+    own = options(name)
+    if name == "check":  # the others are diagnose's, which one row stands for
+        settings = {f"--{field.name.replace('_', '-')}" for field in fields(CheckConfig)}
+        own &= settings | {"--quiet", "--verbose"}
+        assert "\n| the other options of `ganaudit diagnose` |" in section(name)
+        assert options(name) - own == options("diagnose") - own
+    assert set(listed) == own
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "setting"),
     [
-        "anchors",
-        "samples",
-        "seed",
-        "timeout_s",
-        "device",
-        "backend",
-        "keep",
-        "format",
-        "max_faceless",
+        ("diagnose", "anchors"),
+        ("diagnose", "samples"),
+        ("diagnose", "seed"),
+        ("diagnose", "timeout_s"),
+        ("diagnose", "device"),
+        ("diagnose", "backend"),
+        ("diagnose", "keep"),
+        ("diagnose", "format"),
+        ("diagnose", "max_faceless"),
+        ("check", "inconclusive"),
+        ("check", "max_samples"),
+        ("check", "format"),
+        ("threshold", "fmr"),
+        ("threshold", "seed"),
     ],
 )
-def test_defaults_in_table_and_help_are_the_defaults(name: str) -> None:
-    value = getattr(DiagnoseConfig(generator="demo"), name)
+def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) -> None:
+    kind = {"diagnose": DiagnoseConfig, "check": CheckConfig, "threshold": ThresholdConfig}[name]
+    value = next(found.value for found in survey(kind)[0] if found.name == setting)
     default = value if isinstance(value, str) else f"{value:g}"
-    option = f"--{name.replace('_', '-')}"
-    row = next(row for row in OPTIONS.splitlines() if row.startswith(f"| `{option}"))
-    assert row.split("|")[3].strip().split(":")[0] == default
-    parameters = typer.main.get_command(app).commands["diagnose"].params
-    help_text = next(p.help for p in parameters if option in p.opts)
+    option = f"--{setting.replace('_', '-')}"
+    row = next(row for row in rows(name) if row[0].startswith(f"`{option}"))
+    assert row[2].split(":")[0] == default
+    help_text = next(p.help for p in parameters()[name] if option in p.opts)
     assert help_text.endswith(f"[{default}].")
 
 
 def test_every_format_of_a_report_is_named() -> None:
-    (row,) = (row for row in OPTIONS.splitlines() if row.startswith("| `--output"))
-    for text in (row, README):
+    (row,) = (row for row in rows("diagnose") if row[0].startswith("`--output"))
+    for text in (row[1], README):
         assert set(get_args(OutputFormat)) <= set(re.findall(r"\w+", text))
+
+
+def test_every_format_and_gate_of_a_check_is_named() -> None:
+    (row,) = (row for row in rows("check") if row[0].startswith("`--output"))
+    (help_text,) = (p.help for p in parameters()["check"] if "--output" in p.opts)
+    for text in (row[1], help_text):
+        assert set(get_args(CheckFormat)) <= set(re.findall(r"[\w-]+", text))
+    gates = section("check").split("The gates are ")[1]
+    assert set(re.findall(r"`([\w-]+)`", gates)) == set(FIGURES)
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "ganaudit.toml"])
+def test_the_file_of_settings_that_is_shown_is_taken(file: str, tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", OPTIONS, re.DOTALL)
+    if file == "ganaudit.toml":
+        text = text.replace("[tool.ganaudit]\n", "").replace("[tool.ganaudit.", "[")
+    (tmp_path / file).write_text(text)
+    for kind, some in ((DiagnoseConfig, "theta"), (CheckConfig, "max_increase")):
+        settings, problems = survey(kind, folder=tmp_path)
+        assert problems == []
+        assert {s.name: source_file(s.origin) for s in settings}[some] == file
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

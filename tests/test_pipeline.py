@@ -13,9 +13,11 @@ from torch import Tensor
 from ganaudit.config import DiagnoseConfig
 from ganaudit.errors import ConfigError, GanauditError, SourceError
 from ganaudit.generators import Failure
-from ganaudit.pipeline import Audit, diagnose, own_folder, plan
+from ganaudit.pipeline import Audit, diagnose
+from ganaudit.planning import plan
 from ganaudit.report import canonical
 from ganaudit.slots import Draws, Stream, draw
+from ganaudit.starting import own_folder
 from ganaudit.store import Store
 
 Make = Callable[..., DiagnoseConfig]
@@ -184,6 +186,7 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
     assert read_report(done.folder) == without_timings(done.report)
     assert set(done.report) == {
         "schema_version",
+        "kind",
         "request",
         "generator",
         "descriptor",
@@ -191,6 +194,7 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "counts",
         "screen",
         "figures",
+        "comparable",
         "labels",
         "reference",
         "gallery",
@@ -199,7 +203,7 @@ def test_the_report_is_strict_json_and_what_the_call_returns(config: Make) -> No
         "environment",
         "timings",
     }
-    assert done.report["schema_version"] == 2
+    assert done.report["schema_version"] == 3
     assert done.report["request"] == {
         "generator": "toy",
         "descriptor": None,

@@ -25,7 +25,8 @@ from ganaudit.fidelity import fidelity
 from ganaudit.generators import Failure
 from ganaudit.intervals import mean_similarity, mu_at_n, worst_mode
 from ganaudit.opening import open_request
-from ganaudit.pipeline import diagnose, plan
+from ganaudit.pipeline import diagnose
+from ganaudit.planning import plan
 from ganaudit.reference import Reference
 from ganaudit.slots import Draws, permutation
 from ganaudit.tally import tally

@@ -479,6 +479,29 @@ def test_filling_makes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     assert not reasons
 
 
+def test_a_part_is_made_and_nothing_else_of_the_run(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    maker = Maker(Toy(), Pixels(), recipe(batch=64))
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(what: str, done: int, total: int) -> None:
+        seen.append((what, done, total))
+
+    def go_on(stop: int, part: tuple[int, int]) -> list[tuple[int, int]]:
+        fill(store, Stream.SAMPLES, stop, maker, versions={}, progress=watch, part=part)
+        return [(begin, end) for begin, end, _ in store.shards(Stream.SAMPLES)]
+
+    assert go_on(1100, (0, 2)) == [(0, 512), (1024, 1100)]
+    assert seen == [("samples", done, 588) for done in (0, 512, 588)]
+    seen.clear()
+    assert go_on(1200, (0, 2)) == [(0, 512), (1024, 1100), (1100, 1200)]
+    assert seen == [("samples", done, 688) for done in (588, 688)]
+    seen.clear()
+    assert go_on(1200, (5, 6)) == [(0, 512), (1024, 1100), (1100, 1200)]
+    assert seen == [("samples", 0, 0)]
+    maker.close()
+
+
 class Complaining(Toy):
     """Fails every slot below `stop`, for a reason of the slot's own."""
 

@@ -9,7 +9,17 @@ from scipy.special import ndtr
 
 from ganaudit import slots
 from ganaudit.errors import ConfigError
-from ganaudit.slots import Draws, Stream, check_prior, draw, group_of, permutation, philox, ranges
+from ganaudit.slots import (
+    Draws,
+    Stream,
+    check_prior,
+    draw,
+    group_of,
+    permutation,
+    philox,
+    ranges,
+    shard_ranges,
+)
 
 WORD = 2**32
 FULL = WORD - 1
@@ -379,3 +389,17 @@ def test_no_prior_depends_on_the_batch(prior: str) -> None:
     together = draw(np.arange(20), **options).latents
     for i in range(20):
         assert torch.equal(draw(np.array([i]), **options).latents[0], together[i])
+
+
+def test_parts_take_turns_at_the_shards() -> None:
+    assert shard_ranges(1300) == [(0, 512), (512, 1024), (1024, 1300)]
+    assert shard_ranges(1300, (0, 2)) == [(0, 512), (1024, 1300)]
+    assert shard_ranges(1300, (1, 2)) == [(512, 1024)]
+    assert shard_ranges(1300, (5, 7)) == shard_ranges(0) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("stop", [1, 512, 513, 4000])
+def test_parts_share_out_every_shard_once(stop: int, count: int) -> None:
+    parts = [shard_ranges(stop, (i, count)) for i in range(count)]
+    assert sorted(sum(parts, [])) == shard_ranges(stop)

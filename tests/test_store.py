@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,19 @@ def test_versions_are_kept_beside_the_rows(tmp_path: Path) -> None:
     store.write(Stream.SAMPLES, rows(0, 512), {"torch": "2", "device": "cpu"})
     assert store.versions(Stream.SAMPLES) == {"torch": "2", "device": "cpu"}
     assert store.versions(Stream.ANCHORS) == {}
+    store.write(Stream.SAMPLES, rows(1024, 1100), {"torch": "3"}, {"no image": 2})
+    store.write(Stream.SAMPLES, rows(1536, 1537), {})
+    store.write(Stream.ANCHORS, rows(0, 9), {"torch": "4"})
+    every = [{"torch": "4"}, {"torch": "2", "device": "cpu"}, {"torch": "3"}]
+    assert store.every_version() == every  # once each, anchors first, in the order of the slots
+
+
+def test_the_same_rows_are_the_same_file(tmp_path: Path) -> None:
+    notes = {f"package {i}": str(i) for i in range(9)}
+    for name in ("one", "two"):
+        Store(tmp_path / name).write(Stream.SAMPLES, rows(0, 9), notes, {"no image": 2})
+    (one,), (two,) = ((tmp_path / name / "samples").iterdir() for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 # Status and hashes alone
@@ -434,6 +448,31 @@ def test_a_run_can_grow_from_the_middle_of_a_shard(tmp_path: Path) -> None:
             assert_rows(piece, start, min(start + step, 1500))
             start = piece.stop
         assert start == 1500
+
+
+@pytest.mark.parametrize("part", [None, (0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (9, 10)])
+@pytest.mark.parametrize("stop", [0, 1, 512, 600, 1300, 2048, 2600])
+def test_a_part_lacks_its_own_shards_only(
+    part: tuple[int, int] | None, stop: int, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    for begin, end in ((0, 300), (512, 1024), (1100, 1200), (1536, 1700), (1700, 2048)):
+        store.write(Stream.SAMPLES, rows(begin, end), {})
+    i, count = part or (0, 1)
+    there = {*range(300), *range(512, 1024), *range(1100, 1200), *range(1536, 2048)}
+    wanted = [slot for slot in range(stop) if slot // 512 % count == i and slot not in there]
+    gaps = store.missing(Stream.SAMPLES, stop, part)
+    assert [slot for begin, end in gaps for slot in range(begin, end)] == wanted
+    assert all(begin // 512 == (end - 1) // 512 for begin, end in gaps)
+    assert store.lacks(Stream.SAMPLES, stop, part) == (wanted[0] if wanted else None)
+
+
+def test_the_first_slot_that_is_lacking_is_found_however_many_are(tmp_path: Path) -> None:
+    store = filled(tmp_path, 700)
+    begin = time.monotonic()
+    assert store.lacks(Stream.SAMPLES, 10**15) == 700
+    assert store.lacks(Stream.ANCHORS, 10**15) == 0
+    assert time.monotonic() - begin < 1
 
 
 def test_temporary_and_foreign_files_are_not_shards(tmp_path: Path) -> None:

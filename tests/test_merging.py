@@ -246,7 +246,9 @@ def test_a_folder_of_images_is_made_in_parts(config: Make) -> None:
 
 
 def test_a_file_of_embeddings_is_scored_in_parts(config: Make) -> None:
-    np.save("rows.npy", np.random.default_rng(3).normal(size=(700, 3)))
+    table = np.random.default_rng(3).normal(size=(700, 3))
+    table[650:] = table[0]  # so that there is something to say of repeats
+    np.save("rows.npy", table)
     asked = config(generator="embeddings:rows.npy", theta=0.3, radius=0.2, samples=600)
     for i in range(2):
         make_part(replace(asked, shard=f"{i}/2", out=Path(f"part-{i}")))
@@ -255,6 +257,7 @@ def test_a_file_of_embeddings_is_scored_in_parts(config: Make) -> None:
     assert without_timings(merged) == without_timings(
         diagnose(replace(asked, out=Path("single"))).report
     )
+    assert "embeddings repeat" in merged["screen"]["findings"][0]
     assert said == []  # there are no pictures to be had
     make_part(replace(asked, anchors=65, shard="1/2", out=Path("other")))
     refused([Path("part-0"), Path("other")], "anchors is 65 in the one and 64 in the", out="none")

@@ -145,7 +145,7 @@ def test_a_shard_lies_within_one_range_of_512(begin: int, end: int, tmp_path: Pa
 
 @pytest.mark.parametrize(("name", "columns"), [("BF16", 10), ("F8_E4M3", 20), ("F8_E8M0", 20)])
 def test_types_that_arrays_do_not_have_are_damage(name: str, columns: int, tmp_path: Path) -> None:
-    """Types of the format that are none of NumPy."""
+    """Types of the format that NumPy has none of, unless another package brings them."""
     data = written(tmp_path).read_bytes()
     size = int.from_bytes(data[:8], "little")
     odd = f'"{name}","shape":[3,{columns}]'.encode()
@@ -153,9 +153,8 @@ def test_types_that_arrays_do_not_have_are_damage(name: str, columns: int, tmp_p
     assert len(header) != size
     path = tmp_path / "odd.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
-    for read in (lambda: shards.check(path, 512, 515), lambda: shards.arrays(path)):
-        with pytest.raises(GanauditError, match="is damaged"):
-            read()
+    with pytest.raises(GanauditError, match="is damaged"):
+        shards.check(path, 512, 515)
 
 
 def test_a_file_that_is_too_large_is_not_read(

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ganaudit.comparable import SHARES
 from ganaudit.gates import Gate, Limit, Verdict
 from ganaudit.report.verdicts import DOUBLE, change
 from ganaudit.report.words import count, counted, number, percent
 
 _TIMES = "in 95 of 100 such checks"
+_ALIKE = ", if figures vary as they do here"  # a grown collapse makes them vary more
+_COUNTED = ("worst-rate", "worst-similarity", *SHARES)  # whose variation follows from their size
 
 
 def amount(limit: Limit, value: float | None) -> str:
@@ -122,14 +125,17 @@ def detectable(gate: Gate) -> str:
     limit, value = gate.limit, gate.detectable
     if value is None:
         return "What this gate would have found is not known from these samples."
+    found = f"would have failed {_TIMES}"
+    if limit.figure.name not in _COUNTED:
+        found += _ALIKE
     if limit.kind == "max-increase":
         times = value >= DOUBLE
         much = f"to {number(1 + value)} times" if times else f"of {number(100 * value)} %"
-        return f"An increase {much} or more would have failed {_TIMES}."
+        return f"An increase {much} or more {found}."
     if limit.kind == "max-decrease":
-        return f"A decrease of {percent(value)} or more would have failed {_TIMES}."
+        return f"A decrease of {percent(value)} or more {found}."
     edge = "less" if limit.kind == "min" else "more"
-    return f"A true value of {amount(limit, value)} or {edge} would have failed {_TIMES}."
+    return f"A true value of {amount(limit, value)} or {edge} {found}."
 
 
 def headline(verdicts: Sequence[tuple[str, Verdict]]) -> str:

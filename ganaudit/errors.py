@@ -15,6 +15,7 @@ are results, not errors; 130 is Ctrl-C.
 
 from pathlib import Path
 
+INTERRUPTED = 130  # exit code of Ctrl-C
 _MOST_SAID = 2000  # characters of a message
 
 

@@ -11,6 +11,7 @@ import torch
 from conftest import Command, Ended
 
 from ganaudit import baselines
+from ganaudit.cli import main
 
 Run = Callable[..., Ended]
 SIZE = ("--anchors", "128", "--samples", "1024", "--device", "cpu")
@@ -244,6 +245,17 @@ def test_ctrl_c_is_exit_130_and_says_how_it_goes_on(
     again = ganaudit(*ended.resuming)
     assert again.code == 0, again.err
     assert document("c.json")["run"]["samples"] == 6000
+
+
+def test_ctrl_c_before_anything_began_is_no_failed_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganaudit.cli.running.run_check", interrupted)
+    monkeypatch.setattr("sys.argv", ["ganaudit", "check", "run", "--max", "worst-rate=2%"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
 
 
 # -- what must not pass ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ganaudit.cli.merge import merge
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
 from ganaudit.cli.threshold import threshold
-from ganaudit.errors import GanauditError, complaint
+from ganaudit.errors import INTERRUPTED, GanauditError, complaint
 
 app = typer.Typer(
     name="ganaudit",
@@ -47,13 +47,22 @@ def main() -> None:
     interrupted.
     """
     try:
-        app()
+        code = app(standalone_mode=False) or 0
     except GanauditError as error:
         print(f"ganaudit: {complaint(error)}", file=sys.stderr)
         code = error.exit_code
-    except Exception:
-        traceback.print_exc()
-        print("ganaudit: this is a bug in ganaudit; please report it", file=sys.stderr)
-        code = GanauditError.exit_code
+    except (
+        typer.Abort
+    ):  # Ctrl-C in older releases of typer, which end it with code 1: a failed gate
+        print("ganaudit: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own: usage
+            error.show()
+            code = error.exit_code
+        else:
+            traceback.print_exc()
+            print("ganaudit: this is a bug in ganaudit; please report it", file=sys.stderr)
+            code = GanauditError.exit_code
     sys.stderr.flush()
     sys.exit(code)

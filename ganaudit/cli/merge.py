@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ganaudit.errors import INTERRUPTED
+
 
 def merge(
     parts: Annotated[
@@ -25,7 +27,7 @@ def merge(
     """Unite the parts of a run that --shard made, and score it."""
     import sys
 
-    from ganaudit.cli.running import INTERRUPTED, Progress, check_format, leave, print_result
+    from ganaudit.cli.running import Progress, check_format, leave, print_result
     from ganaudit.pipeline import merge as unite
     from ganaudit.report.terminal import show
     from ganaudit.starting import own_folder

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ganaudit.config import CheckConfig, DiagnoseConfig, Format
-from ganaudit.errors import ConfigError, GanauditError, complaint
+from ganaudit.errors import INTERRUPTED, ConfigError, GanauditError, complaint
 from ganaudit.settings import resolve, step_summary
 
-INTERRUPTED = 130
 _LINE_EVERY_S = 10.0
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ganaudit.errors import INTERRUPTED
+
 
 def threshold(
     descriptor: Annotated[
@@ -52,7 +54,7 @@ def threshold(
     import sys
     from contextlib import redirect_stdout
 
-    from ganaudit.cli.running import INTERRUPTED, Progress, leave, print_result
+    from ganaudit.cli.running import Progress, leave, print_result
     from ganaudit.config import ThresholdConfig
     from ganaudit.report.verification import show
     from ganaudit.settings import resolve

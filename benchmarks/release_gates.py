@@ -9,10 +9,11 @@ Release and baseline are draws of their own, of other anchors and other samples.
 copies of members of the densest ball make up its growth. Shares are counts of independent slots,
 whose verdicts are summed over all outcomes instead of drawn.
 
-At the boundary a release stands exactly at its limit, and either verdict is an error. Absolute
-limits are the largest truth of the very anchors that were drawn, or what a figure is expected to
-be; relative ones the ratio of two such expectations. Means, mu and Vendi scores get fewer modes
-in a collapse: the boundary of Vendi is its fall.
+At the boundary a release stands exactly at its limit, and either verdict is an error. The truth
+of a worst mode is the largest of the very anchors that were drawn, and of a relative limit the
+ratio of two of these; that of other figures is their expectation. Vendi scores fall in a collapse,
+all others rise. The largest truth moves with the anchors, by 5 to 10 % in the faces; the cells
+"other anchors" show limits at the ratio of its means, which no test promises to keep.
 
 Aims: an error in at most 5 % (SHORT where the 95 % Clopper-Pearson lower limit is above that), a
 wanted verdict at least as often as is said.
@@ -291,23 +292,29 @@ def change(name: str, after: Sequence[Run], before: Sequence[Run]) -> float:
     return -grown if name == "vendi" else grown
 
 
-def detecting(
-    name: str, wanted: float, releases: Sequence[Run], baselines: Sequence[Run] | None = None
-) -> Limit:
-    """The limit of which these runs are told (the median of them) that `wanted` would fail it."""
-    relative = baselines is not None
-    some = list(zip(releases, baselines or releases, strict=True))[:40]
+def at_boundary(name: str, after: Sequence[Run], before: Sequence[Run]) -> list[Limit]:
+    """For each release the relative limit at which it stands."""
+    if name not in WORST:
+        return repeat(limit_on(name, change(name, after, before), relative=True), after)
+    return [
+        limit_on(name, now.truth[name] / then.truth[name] - 1, relative=True)
+        for now, then in zip(after, before, strict=True)
+    ]
+
+
+def detecting(name: str, wanted: float, seen: Run, baseline: Run | None) -> Limit:
+    """The limit of which a run is told that `wanted` would fail it; else the tightest there is."""
+    relative, before = baseline is not None, None if baseline is None else baseline.figures
 
     def told(value: float) -> float:
         limit = limit_on(name, value, relative=relative)
-        found = [
-            judge(limit, r.figures, b.figures if relative else None).detectable for r, b in some
-        ]
-        return float(np.median([math.inf if one is None else one for one in found])) - wanted
+        found = judge(limit, seen.figures, before).detectable
+        return (1e9 if found is None else found) - wanted
 
-    if name == "vendi" and not relative:
-        return limit_on(name, brentq(told, wanted, 2 * wanted), relative=False)
-    return limit_on(name, brentq(told, wanted * 1e-4, wanted), relative=relative)
+    falls = name == "vendi" and not relative
+    tight, loose = (2 * wanted, wanted) if falls else (1e-4 * wanted, wanted)
+    reached = told(tight) * told(loose) < 0
+    return limit_on(name, brentq(told, tight, loose) if reached else tight, relative=relative)
 
 
 def repeat(limit: Limit, runs: Sequence[Run]) -> list[Limit]:
@@ -446,10 +453,9 @@ def boundary(
         truth = expected(name, runs)
         limits = [limit_on(name, run.truth.get(name, truth), relative=False) for run in runs]
         yield judged(f"{name}, absolute, {which}: {truth:.4g}", limits, runs, aims=NO_ERROR)
-    edge = limit_on(name, change(name, more, base), relative=True)
-    sign = "-" if name == "vendi" else "+"
-    what = f"{name}, relative: {sign}{edge.value:.1%}"
-    yield judged(what, repeat(edge, more), more, base, NO_ERROR)
+    edges, sign = at_boundary(name, more, base), "-" if name == "vendi" else "+"
+    what = f"{name}, relative: {sign}{middle(edges):.1%}"
+    yield judged(what, edges, more, base, NO_ERROR)
     forty = limit_on(name, 0.4, relative=True)
     never = (Aim("fail", "at most", ERROR),)
     yield judged(f"{name}, unchanged, {sign}40 %", repeat(forty, same), same, base, never)
@@ -500,24 +506,38 @@ def planning(lab: Laboratory) -> Iterator[Table]:
             lab.runs(share, size, stream, vendi)
             for share, stream in ((then, 0), (then, 1), (now, 1))
         )
-        cells += chain.from_iterable(at_detectable(name, base, same, more) for name in names)
+        cells += chain.from_iterable(
+            at_detectable(name, base, same, more, island=True) for name in names
+        )
     yield Table("Releases at what a gate calls detectable, 10,000 x 10,000", cells)
     yield Table("Releases of as many samples as a gate calls needed", [*needed(lab)])
 
 
 def at_detectable(
-    name: str, base: Sequence[Run], same: Sequence[Run], more: Sequence[Run]
+    name: str, base: Sequence[Run], same: Sequence[Run], more: Sequence[Run], *, island: bool
 ) -> Iterator[Cell]:
     """Collapsed releases at limits of which unchanged ones were told that these would fail."""
-    aims = (Aim("fail", "at least", 0.90),)
-    truth, sign = expected(name, more), "-" if name == "vendi" else "+"
-    limit = detecting(name, truth, same)
-    what = f"{name}, limit {limit.value:.4g}, truth {truth:.4g}"
-    yield judged(what, repeat(limit, more), more, aims=aims)
-    grown = change(name, more, base)
-    limit = detecting(name, grown, same, base)
-    what = f"{name}, limit {sign}{limit.value:.1%}, truth {sign}{grown:.1%}"
-    yield judged(what, repeat(limit, more), more, base, aims)
+    # Of means and scores it is said under the condition that they vary as they do in an unchanged
+    # release, which a collapse breaks: shown without an aim. So are crowds.
+    aims = (Aim("fail", "at least", 0.90),) if island and name in WORST else ()
+    mean, sign = expected(name, more), "-" if name == "vendi" else "+"
+    limits = [
+        detecting(name, now.truth.get(name, mean), seen, None)
+        for now, seen in zip(more, same, strict=True)
+    ]
+    yield judged(f"{name}, limit {middle(limits):.4g}, truth {mean:.4g}", limits, more, aims=aims)
+    edges = [limit.value for limit in at_boundary(name, more, base)]
+    limits = [
+        detecting(name, edge, seen, then)
+        for edge, seen, then in zip(edges, same, base, strict=True)
+    ]
+    what = f"{name}, limit {sign}{middle(limits):.1%}, truth {sign}{np.median(edges):.1%}"
+    yield judged(what, limits, more, base, aims)
+
+
+def middle(limits: Sequence[Limit]) -> float:
+    """The median of their values."""
+    return float(np.median([limit.value for limit in limits]))
 
 
 LIKELY, SURE = (Aim("pass", "at least", 0.85),), (Aim("fail", "at least", 0.90),)
@@ -532,7 +552,7 @@ def needed(lab: Laboratory) -> Iterator[Cell]:
         runs = lab.runs(share, Size(LARGE, n), 0, False)
         what = f"worst-rate, at most {limit.value:.1%}: {n:,} samples, truth {truth:.1%}"
         yield judged(what, repeat(limit, runs), runs, aims=aims)
-    for name, x in (*product(WORST, (0.2, 0.4, 0.5)), *product(MEANS, (0.2, 0.4, 0.5))):
+    for name, x in (*product(WORST[:1], (0.2, 0.4, 0.5)), *product(MEANS, (0.2, 0.4, 0.5))):
         yield from needed_against(lab, name, x)
 
 
@@ -586,7 +606,8 @@ def of_faces(lab: Laboratory, rows: NDArray[np.float32]) -> Iterator[Table]:
     releases = (
         ("unchanged, +20 %", 0.2, same, unchanged),
         ("unchanged, +40 %", 0.4, same, unchanged),
-        (f"{1 + edge:.2f} times, +{edge:.1%}, the boundary", edge, more, NO_ERROR),
+        (f"{1 + edge:.2f} times, +{edge:.1%}, other anchors", edge, more, ()),
+        (f"{1 + most:.2f} times, +{most:.1%}, other anchors", most, twice, ()),
         (f"{1 + most:.2f} times, +20 %", 0.2, twice, ()),
         (f"{1 + most:.2f} times, +40 %", 0.4, twice, ()),
     )
@@ -595,10 +616,13 @@ def of_faces(lab: Laboratory, rows: NDArray[np.float32]) -> Iterator[Table]:
         for what, x, now, aims in releases
     ]
     yield Table(f"Faces, worst-rate against a baseline, {said}", cells)
-    names = ("worst-similarity", *MEANS)
-    cells = [cell for name in names for cell in boundary(name, base, same, more)]
+    cells = [cell for name in (*WORST, *MEANS) for cell in boundary(name, base, same, more)]
     yield Table(f"Faces, at the boundary, {said}", cells)
-    cells = [cell for name in (*WORST, *MEANS) for cell in at_detectable(name, base, same, twice)]
+    cells = [
+        cell
+        for name in (*WORST, *MEANS)
+        for cell in at_detectable(name, base, same, twice, island=False)
+    ]
     yield Table(f"Faces, releases at what a gate calls detectable, {said}", cells)
     few, few_too = (lab.of(known, Size(1000, LARGE), stream) for stream in (0, 1))
     what = "faces, 1,000 anchors x 10,000 samples"

@@ -19,7 +19,7 @@ from ganaudit.config import Inconclusive
 from ganaudit.diversity import vendi_score
 from ganaudit.errors import ConfigError
 from ganaudit.extremes import Extreme
-from ganaudit.intervals import Estimate, Interval, wilson
+from ganaudit.intervals import Estimate, Interval, clopper_pearson
 from ganaudit.ratios import (
     WIDER,
     LogRatio,
@@ -277,7 +277,7 @@ def found_of(name: str, figures: Comparable) -> Interval | None:
     if isinstance(evidence, Extreme):
         return evidence.bracket
     if isinstance(evidence, Share):
-        return wilson(evidence.count, evidence.of) if evidence.of else None
+        return clopper_pearson(evidence.count, evidence.of) if evidence.of else None
     return vendi_score(evidence) if name == _VENDI else evidence.interval()
 
 

@@ -279,6 +279,19 @@ def wilson(count: float, n: int, *, z: float = _Z) -> Interval:
     return Interval(rate, low, 1.0 if count == n else min(1.0, middle + reach))
 
 
+def clopper_pearson(count: int, n: int) -> Interval:
+    """The exact 95 % interval of `count` of n >= 1: each end errs in at most 2.5 %, at any count.
+
+    References:
+      Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+      binomial", Biometrika 1934.
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    return Interval(count / n, low, high)
+
+
 def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:
     return interval.estimate, interval.low, interval.high
 

@@ -7,7 +7,7 @@ from test_gates import BASE, SHARES, evidence_of, limit, rate_of, with_figure
 
 from ganaudit.comparable import Comparable
 from ganaudit.gates import FIGURES, Gate, Limit, judge, samples_needed
-from ganaudit.intervals import Estimate, Interval, wilson
+from ganaudit.intervals import Estimate, Interval, clopper_pearson
 from ganaudit.ratios import Share
 from ganaudit.report.gate_words import (
     amount,
@@ -190,7 +190,7 @@ def test_sides_against_a_baseline_by_hand(name: str, scale: float, value: float,
 def test_what_was_counted_is_said() -> None:
     none = limit("faceless", 0.0)
     kept = judge(none, with_figure("faceless", Share(0, 10_000)))
-    high = percent(wilson(0, 10_000).high)
+    high = percent(clopper_pearson(0, 10_000).high)
     assert sentence(kept, needed=None) == (
         f"There are none; a share up to {high} cannot be ruled out."
     )

@@ -6,7 +6,7 @@ from itertools import product
 import literal
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 from test_intervals import TALLIES, pairs, tally_of
 
 from ganaudit import power
@@ -25,8 +25,8 @@ from ganaudit.gates import (
     samples_needed,
     verdict_of,
 )
-from ganaudit.intervals import Estimate, Interval, wilson
-from ganaudit.ratios import WIDER, Share
+from ganaudit.intervals import Estimate, Interval, clopper_pearson, wilson
+from ganaudit.ratios import Share
 
 NOTHING = Interval(None, None, None)
 ESTIMATED = ("mean-similarity", "mu", "vendi")
@@ -360,10 +360,12 @@ def test_a_vendi_score_is_held_to_its_limit_from_below() -> None:
 
 @pytest.mark.parametrize("name", SHARES)
 @pytest.mark.parametrize(("count", "of"), [(0, 300), (7, 700), (700, 700), (1, 1), (690, 700)])
-def test_a_share_is_held_to_its_limit_by_score_tests(name: str, count: int, of: int) -> None:
+def test_a_share_is_held_to_its_limit_by_exact_tests(name: str, count: int, of: int) -> None:
     figures = with_figure(name, Share(count, of))
-    for g in around(*literal.wilson(count, of, 1.96)):
-        breaks, keeps = literal.breaks_rate(count, of, g, 1.96), literal.keeps_rate(count, of, g)
+    found = clopper_pearson(count, of)
+    for g in around(found.low, found.high):
+        breaks = stats.binom.sf(count - 1, of, g) < 0.025
+        keeps = stats.binom.cdf(count, of, g) <= 0.025
         wanted = "fail" if breaks else "pass" if keeps else "inconclusive"
         assert judge(limit(name, g), figures).verdict == wanted, g
 
@@ -376,14 +378,14 @@ def test_a_limit_of_none_is_a_count(name: str) -> None:
     assert (1 - kept.detectable) ** 10_000 == pytest.approx(0.05)
     one = judge(none, with_figure(name, Share(1, 10_000)))
     assert (one.verdict, one.reason) == ("fail", "counted")
-    assert one.found == wilson(1, 10_000)
+    assert one.found == clopper_pearson(1, 10_000)
     assert judge(none, with_figure(name, Share(0, 1))).verdict == "pass"
     assert judge(none, with_figure(name, Share(0, 0))).verdict == "inconclusive"
 
 
 def test_an_interval_that_just_touches_the_limit_keeps_it() -> None:
     share = Share(7, 700)
-    found = wilson(7, 700)
+    found = clopper_pearson(7, 700)
     figures = with_figure("faceless", share)
     assert judge(limit("faceless", found.high), figures).verdict == "pass"
     assert judge(limit("faceless", np.nextafter(found.high, 0)), figures).verdict == "inconclusive"
@@ -499,7 +501,7 @@ def test_what_neither_side_has_is_not_told() -> None:
     assert (gate.verdict, gate.reason) == ("inconclusive", "never seen")
     assert gate.change == NOTHING
     assert gate.detectable is None
-    assert gate.found == gate.baseline == wilson(0, 700)
+    assert gate.found == gate.baseline == clopper_pearson(0, 700)
     one = with_figure("faceless", Share(1, 700))
     assert judge(limit("faceless", 0.4, relative=True), one, none).reason == "straddles"
 
@@ -638,7 +640,7 @@ def test_found_figures_have_their_own_intervals() -> None:
     assert found_of("mean-similarity", BASE) == BASE.pairs.interval()
     assert found_of("mu", BASE) == BASE.mu.interval()
     assert found_of("vendi", BASE) == vendi_score(BASE.vendi)
-    assert found_of("faceless", BASE) == wilson(7, 700)
+    assert found_of("faceless", BASE) == clopper_pearson(7, 700)
     assert found_of("faceless", with_figure("faceless", Share(0, 0))) is None
 
 

@@ -9,6 +9,7 @@ from scipy import special, stats
 from ganaudit.intervals import (
     Estimate,
     Interval,
+    clopper_pearson,
     densest,
     limit_of_mu,
     mean_similarity,
@@ -315,6 +316,18 @@ def test_samples_to_halve_is_the_smallest_n_that_does(hits: int, n: int) -> None
 
     wanted = next(more for more in range(n, 10 * n + 100) if width(more) <= width(n) / 2)
     assert found.samples_to_halve == wanted
+
+
+@pytest.mark.parametrize("n", [1, 7, 200])
+def test_exact_ends_are_where_the_binomial_tails_are(n: int) -> None:
+    for count in range(n + 1):
+        found = clopper_pearson(count, n)
+        assert found.estimate == count / n and 0 <= found.low <= found.estimate <= found.high <= 1
+        if count:
+            assert stats.binom.sf(count - 1, n, found.low) == pytest.approx(0.025)
+        if count < n:
+            assert stats.binom.cdf(count, n, found.high) == pytest.approx(0.025)
+    assert clopper_pearson(0, n).low == 0 and clopper_pearson(n, n).high == 1
 
 
 # -- limits ----------------------------------------------------------------------------------

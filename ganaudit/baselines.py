@@ -5,7 +5,7 @@ neighbours are counted again in every release. It holds no image and no path to 
 """
 
 import base64
-import binascii
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -19,9 +19,9 @@ from ganaudit.comparable import Comparable
 from ganaudit.diagnosis import DENSE_MODES
 from ganaudit.errors import ConfigError
 from ganaudit.files import read_json
-from ganaudit.finished import Basis, Finished
+from ganaudit.finished import Basis, Finished, reach, size
 from ganaudit.ratios import Share
-from ganaudit.report import words
+from ganaudit.report import outputs, words
 from ganaudit.scoring import Anchors, Scale, score_against
 from ganaudit.slots import Stream
 from ganaudit.store import Store, write_json
@@ -117,9 +117,9 @@ def save(run: Path, out: Path) -> Baseline:
       ConfigError: there is no such run, or `out` is something else than an older baseline.
       GanauditError: it cannot be written.
     """
-    if out.exists():
+    if os.path.lexists(out):  # an older or damaged one will do
         try:
-            read(out)
+            _read(out)
         except ConfigError as error:
             raise ConfigError(
                 f"{out} exists and is no baseline; name another file with --out"
@@ -135,9 +135,7 @@ def read(path: Path) -> Baseline:
     Raises:
       ConfigError: it is absent, damaged, or of another version.
     """
-    found = read_json(path, most_bytes=_MOST_BYTES)
-    if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise ConfigError(f"{path} is no baseline; ganaudit baseline save RUN --out FILE makes one")
+    found = _read(path)
     if found.get("schema_version") != SCHEMA_VERSION:
         raise ConfigError(
             f"{path} has schema version {found.get('schema_version')!r:.20}, wanted "
@@ -145,8 +143,16 @@ def read(path: Path) -> Baseline:
         )
     try:
         return _parsed(found)
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged ({error!s:.200}); save the baseline again") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What says of itself that it is a baseline."""
+    found = read_json(path, most_bytes=_MOST_BYTES)
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise ConfigError(f"{path} is no baseline; ganaudit baseline save RUN --out FILE makes one")
+    return found
 
 
 def count_again(modes: Modes, store: Store, scale: Scale, *, samples: int) -> list[Share]:
@@ -173,11 +179,12 @@ def count_again(modes: Modes, store: Store, scale: Scale, *, samples: int) -> li
 
 
 def _modes(run: Finished) -> Modes | None:
-    found = run.report["figures"]["dense_modes"][:DENSE_MODES]
-    anchors = [int(mode["anchor"]) for mode in found]
-    if not anchors:
-        return None
-    rows = _rows_of(run.store, anchors, run.basis.anchors)
+    with outputs.complete(run.folder):
+        found = run.report["figures"]["dense_modes"][:DENSE_MODES]
+        anchors = [int(mode["anchor"]) for mode in found]
+        if not anchors:
+            return None
+        rows = _rows_of(run.store, anchors, run.basis.anchors)
     tally = _tally_of(rows, anchors, run.store, run.scale, run.basis.samples)
     full = np.flatnonzero(tally.n)
     scoring = full[len(full) // 2 :]  # the other half chose and ordered the modes
@@ -200,51 +207,55 @@ def _tally_of(
 
 
 def _rows_of(store: Store, slots: Sequence[int], stop: int) -> NDArray[np.float32]:
-    """[k, D] anchors by their slots."""
+    """[k, D] anchors by their slots; KeyError: one is none that can be scored."""
     wanted = np.array(slots, dtype=np.int64)
     rows: dict[int, NDArray[np.float32]] = {}
     for piece in store.read(Stream.ANCHORS, stop):
         for slot in wanted[(wanted >= piece.start) & (wanted < piece.stop)].tolist():
-            rows[slot] = piece.rows[slot - piece.start].copy()
+            if piece.valid[slot - piece.start]:
+                rows[slot] = piece.rows[slot - piece.start].copy()
     return np.stack([rows[slot] for slot in slots])
 
 
 def _parsed(found: dict[str, Any]) -> Baseline:
-    descriptor = found["descriptor"]
-    if not isinstance(descriptor, dict | None):
-        raise ValueError("descriptor must be a table or null")
-    sizes = {name: found[name] for name in ("anchors", "samples", "seed")}
-    for name, value in sizes.items():
-        if type(value) is not int or value < (name != "seed"):
-            raise ValueError(f"{name} must be a whole number, got {value!r:.40}")
-    reach = {name: found[name] for name in ("theta", "radius")}
-    for name, value in reach.items():
-        if type(value) not in (int, float) or not 0 < value <= 1:
-            raise ValueError(f"{name} must be in (0, 1], got {value!r:.40}")
+    card, seed = found["descriptor"], found["seed"]
+    if card is not None and not isinstance(card["name"], str):
+        raise ValueError("descriptor must be a table with a name, or null")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be in [0, 2**63), got {seed!r:.40}")
     for name in ("generator", "headline"):
         if not isinstance(found[name], str):
             raise ValueError(f"{name} must be a text, got {found[name]!r:.40}")
+    basis = Basis(
+        descriptor=card,
+        theta=reach(found["theta"]),
+        radius=reach(found["radius"]),
+        anchors=size(found["anchors"]),
+        samples=size(found["samples"]),
+    )
     return Baseline(
         generator=found["generator"],
         identity=found.get("generator_identity"),
-        seed=sizes["seed"],
-        basis=Basis(descriptor, **reach, anchors=sizes["anchors"], samples=sizes["samples"]),
+        seed=seed,
+        basis=basis,
         headline=found["headline"],
         figures=Comparable.read(found["comparable"]),
-        modes=_parsed_modes(found["modes"]),
+        modes=_parsed_modes(found["modes"], basis),
     )
 
 
-def _parsed_modes(found: Any) -> Modes | None:
+def _parsed_modes(found: Any, basis: Basis) -> Modes | None:
     if not isinstance(found, list) or len(found) > DENSE_MODES:
         raise ValueError(f"modes must be a list of at most {DENSE_MODES}")
     if not found:
         return None
     rows, anchors, counts = [], [], []
     for mode in found:
-        count, of, anchor = (mode[name] for name in ("count", "of", "anchor"))
-        if not all(type(n) is int for n in (count, of, anchor)) or not 0 <= count <= of or not of:
-            raise ValueError("the counts of a mode must be whole numbers, count at most of")
+        count, of, anchor = mode["count"], size(mode["of"]), mode["anchor"]
+        if not type(count) is type(anchor) is int or not 0 <= count <= of <= basis.samples:
+            raise ValueError("a mode must count samples, out of those of the run")
+        if not 0 <= anchor < basis.anchors:
+            raise ValueError("a mode must be an anchor of the run")
         data = base64.b64decode(mode["embedding"], validate=True)
         rows.append(np.frombuffer(data, dtype="<f4").astype(np.float32))
         anchors.append(anchor)

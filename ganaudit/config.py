@@ -4,6 +4,7 @@ What a request is checked for can be seen before anything is opened. Where its v
 (flag, environment, file or default) is `settings`' affair; `origins` remembers it.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -186,7 +187,12 @@ class CheckConfig:
                 f"--max-samples must be at least {_LOOKED_EVERY}, the samples between two looks, "
                 f"got {self.max_samples}"
             )
-        _ = self.outputs
+        kept = [self.baseline]
+        if self.run is not None:
+            kept += [self.run / "report.json", self.run / "manifest.json"]
+        for _, path in self.outputs:
+            if path is not None and any(one and _is_same(path, one) for one in kept):
+                raise ConfigError(f"--output {path} is what is read; name another file")
 
     @property
     def outputs(self) -> list[tuple[CheckFormat, Path | None]]:
@@ -267,6 +273,11 @@ def _check_texts(config: DiagnoseConfig) -> None:
                 text.encode()
             except UnicodeEncodeError:
                 raise ConfigError(f"--{name} must be UTF-8, got {text!r}; rename it") from None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, which need not exist."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _check_printable(config: CheckConfig | ThresholdConfig, names: tuple[str, ...]) -> None:

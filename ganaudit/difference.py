@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ganaudit.comparable import SHARES, Comparable
+from ganaudit.errors import ConfigError
 from ganaudit.finished import Finished, check_sizes
 from ganaudit.gates import found_of
 from ganaudit.intervals import Interval
+from ganaudit.report import outputs
 
 SCHEMA_VERSION = 1
 KIND = "diff"
+_MOST = 1e100  # of a figure
 _UNKNOWN = Interval(None, None, None)
 
 
@@ -67,17 +70,23 @@ def _reach(b: float, b_end: float | None, a: float, a_end: float | None) -> floa
     return float(((b - b_end) ** 2 + (a_end - a) ** 2) ** 0.5)
 
 
-def lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Line]:
-    """Every figure of two reports at equal m and n, in the order of the reports.
+def lines(a: Finished, b: Finished) -> list[Line]:
+    """Every figure of two runs at equal m and n, in the order of their reports.
 
-    Args:
-      a: canonical document, or its "figures" and "comparable" alone.
-      b: likewise.
+    Raises:
+      ConfigError: a report lacks a figure, or has one that is no number.
     """
+    one, other = (_by_name(run) for run in (a, b))
+    if one.keys() != other.keys():
+        raise ConfigError(f"the reports of {a.folder} and {b.folder} have not the same figures")
     return [
-        Line(name, title, share, one, other)
-        for (name, title, share, one), (*_, other) in zip(_figures(a), _figures(b), strict=True)
+        Line(name, title, share, mine, other[name][2]) for name, (title, share, mine) in one.items()
     ]
+
+
+def _by_name(run: Finished) -> dict[str, tuple[str, bool, Interval]]:
+    with outputs.complete(run.folder):
+        return {name: (title, share, found) for name, title, share, found in _figures(run.report)}
 
 
 def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool, Interval]]:
@@ -89,7 +98,8 @@ def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool, Interv
     similarity = _interval(apart.get("mean_similarity"))
     yield "worst-similarity", "Worst mode, similarity", False, similarity
     yield "largest-rate", "Largest rate", True, _interval(worst["rate"])
-    yield "median-rate", "Median rate", True, Interval(figures["median_rate"], None, None)
+    median = Interval(_number(figures["median_rate"]), None, None)
+    yield "median-rate", "Median rate", True, median
     yield "mean-similarity", "Mean similarity", False, _interval(figures["mean_similarity"])
     yield "pooled-mccs", "Pooled MCCS", False, _interval(mccs["pooled"])
     yield "mu", "mu at n", False, _interval(mccs["mu"])
@@ -111,7 +121,15 @@ def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool, Interv
 def _interval(value: Mapping[str, Any] | None) -> Interval:
     if value is None:
         return _UNKNOWN
-    return Interval(value["estimate"], value["low"], value["high"])
+    return Interval(*(_number(value[name]) for name in ("estimate", "low", "high")))
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or abs(value) > _MOST:
+        raise ValueError(f"a figure must be a number or null, got {value!r:.40}")
+    return float(value)
 
 
 def diff(a: Path, b: Path, *, rarefy: bool = False) -> dict[str, Any]:
@@ -150,7 +168,7 @@ def diff(a: Path, b: Path, *, rarefy: bool = False) -> dict[str, Any]:
                 "difference": line.difference.figures(),
                 "told_apart": line.told_apart,
             }
-            for line in lines(one.report, other.report)
+            for line in lines(one, other)
         ],
         "environment": {"ganaudit": version("ganaudit")},
     }

@@ -37,6 +37,8 @@ def write_output(path: Path, data: bytes) -> None:
       GanauditError: it cannot be written.
     """
     try:
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise GanauditError(f"{path} cannot be written: it is no plain file")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
@@ -102,5 +104,5 @@ def shown_path(path: Path) -> str:
     """A path as a report names it: below the working folder, else the name alone."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last: a link that leads to itself
         return path.name

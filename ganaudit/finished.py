@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ganaudit.comparable import Comparable
-from ganaudit.config import DiagnoseConfig
+from ganaudit.config import MIN_REACH, DiagnoseConfig
 from ganaudit.errors import ConfigError
 from ganaudit.files import read_json
 from ganaudit.measuring import measure
-from ganaudit.report import canonical
+from ganaudit.report import canonical, outputs, words
 from ganaudit.scoring import Scale, slots_until
 from ganaudit.slots import Stream
-from ganaudit.store import MANIFEST, Store
+from ganaudit.store import MANIFEST, Store, difference
 
-_MOST_BYTES = 2**22
+_MOST_BYTES = 2**22  # of manifest.json
+_MOST_SLOTS = 2**40
 ALIKE = 0.95  # scored anchors or samples of one run over another's: as good as equal
 
 
@@ -56,16 +57,13 @@ class Basis:
           ConfigError: something differs.
         """
         for name in ("descriptor", "theta", "radius"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine == theirs:
-                continue
-            if isinstance(mine, dict) and isinstance(theirs, dict):
-                keys = sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
-                name, mine, theirs = f"{name} {keys[0]}", mine.get(keys[0]), theirs.get(keys[0])
-            raise ConfigError(
-                f"{here} and {there} cannot be compared: the {name} is {mine!r:.60} in the one and "
-                f"{theirs!r:.60} in the other; audit both under the same"
-            )
+            unequal = difference(getattr(self, name), getattr(other, name), name)
+            if unequal is not None:
+                where, mine, theirs = unequal
+                raise ConfigError(
+                    f"{here} and {there} cannot be compared: the {where.replace('.', ' '):.80} is "
+                    f"{mine} in the one and {theirs} in the other; audit both under the same"
+                )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,25 +98,21 @@ class Finished:
         """
         report = canonical.read(folder)
         manifest = read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
-        try:
-            figures = Comparable.read(report.get("comparable"))
+        with outputs.complete(folder):
+            figures = Comparable.read(report["comparable"])
             request, scale = report["request"], report["scale"]
             basis = Basis(
                 descriptor=manifest["descriptor"],
-                theta=float(scale["theta"]),
-                radius=float(scale["radius"]),
-                anchors=_size(request["anchors"]),
-                samples=_size(request["samples"]),
+                theta=reach(scale["theta"]),
+                radius=reach(scale["radius"]),
+                anchors=size(request["anchors"]),
+                samples=size(request["samples"]),
             )
             counts = {stream: dict(report["counts"][stream.name.lower()]) for stream in Stream}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"the report of {folder} is not complete ({error}); score the run again with "
-                "diagnose --resume"
-            ) from error
+            _check_words(report, figures)
         store = Store(folder)
         for stream, stop in zip(Stream, basis.size, strict=True):
-            if store.missing(stream, stop):
+            if store.lacks(stream, stop) is not None:
                 raise ConfigError(
                     f"{folder} is a truncated run: it lacks {stream.name.lower()} that its report "
                     "counts; make them again with diagnose --resume"
@@ -197,7 +191,28 @@ def check_sizes(here: Comparable, there: Comparable, *, remedy: str) -> None:
             )
 
 
-def _size(value: Any) -> int:
-    if type(value) is not int or not 0 < value < 2**40:
-        raise ValueError(f"a size of {value!r:.40}")
+def size(value: Any) -> int:
+    """A number of slots that somebody else may have written; ValueError: it is none."""
+    if type(value) is not int or not 0 < value < _MOST_SLOTS:
+        raise ValueError(f"a size must be a whole number above 0, got {value!r:.40}")
     return value
+
+
+def reach(value: Any) -> float:
+    """Theta or a radius that somebody else may have written; ValueError: it is none."""
+    if type(value) not in (int, float) or not MIN_REACH <= value <= 1:
+        raise ValueError(f"theta and radius are from {MIN_REACH:g} to 1, got {value!r:.40}")
+    return float(value)
+
+
+def _check_words(report: Mapping[str, Any], figures: Comparable) -> None:
+    """Raise whatever a report raises that does not say of its run what verdicts repeat."""
+    request, card, found = report["request"], report["descriptor"], report["figures"]
+    sentences = [*report["warnings"], *report["screen"]["findings"], words.headline(report)]
+    texts = [request["generator"], "" if card is None else card["name"], *sentences]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name or a sentence is no text")
+    if type(request["seed"]) is not int or not 0 <= request["seed"] < 2**63:
+        raise ValueError("the seed is none")
+    if (found["anchors"], found["samples"]) != (figures.anchors, figures.samples):
+        raise ValueError("its figures are of two sizes")

@@ -3,18 +3,27 @@
 from typing import Any
 
 from ganaudit.config import DiagnoseConfig
+from ganaudit.finished import Basis
 from ganaudit.opening import first_images, open_request
 from ganaudit.reference import Reference
 from ganaudit.slots import shard_ranges
 
 
-def plan(config: DiagnoseConfig) -> dict[str, Any]:
+def plan(config: DiagnoseConfig, *, expected: Basis | None = None) -> dict[str, Any]:
     """What `diagnose` would do: the request with origins, and an estimate from the first images.
+
+    Args:
+      config: the request.
+      expected: what the run must have in common with another; None: nothing.
 
     Raises:
       GanauditError: whatever would stop the run at its start.
     """
     request = open_request(config)
+    if expected is not None:
+        Basis.of(request.manifest(), request.scale(), config).check(
+            expected, here=config.generator, there="the baseline"
+        )
     if config.reference is not None:
         Reference(request)
     found = first_images(request, batch=config.batch)

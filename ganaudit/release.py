@@ -11,12 +11,11 @@ from typing import Any
 
 from ganaudit import baselines, gates
 from ganaudit.baselines import Baseline
-from ganaudit.comparable import Comparable
 from ganaudit.config import CheckConfig, DiagnoseConfig
 from ganaudit.descriptors import Descriptor
-from ganaudit.errors import ConfigError, GanauditError, complaint
-from ganaudit.files import shown_path
-from ganaudit.finished import Finished, check_sizes
+from ganaudit.errors import ConfigError, complaint
+from ganaudit.files import is_file, shown_path
+from ganaudit.finished import Basis, Finished, check_sizes
 from ganaudit.gates import Gate, Limit
 from ganaudit.generators import Source
 from ganaudit.pipeline import diagnose
@@ -31,6 +30,7 @@ from ganaudit.store import write_json
 from ganaudit.watching import ANCHORS, Watch
 
 Say = Callable[[str], None]
+_LIMITS = ("max", "min", "max_increase", "max_decrease", "baseline")  # settings
 
 
 @dataclass(frozen=True)
@@ -80,25 +80,25 @@ def check(
     Raises:
       GanauditError: whatever ends the audit; the outputs then say so.
     """
-    files = (source_file(origin) for origin in config.origins.values())
+    files = (source_file(config.origins.get(name, "")) for name in _LIMITS)
     limits_file = next((file for file in files if file is not None), None)
     policy = config.inconclusive
 
     def tell(document: dict[str, Any]) -> None:
         check_outputs.write(document, config.outputs, summary=summary, say=annotate)
 
-    _forget(config)
+    _forget(config, request)
     try:
         found = _Check(config, notice)
         run = found.run(request, source=source, descriptor=descriptor, progress=progress)
         document = found.document(run, limits_file=limits_file)
+        write_json(run.folder / checked.NAME, document)
     except Exception as error:  # it is raised again; until then nothing must look like a pass
         try:
             tell(checked.broken(error, inconclusive=policy, limits_file=limits_file))
-        except GanauditError as second:
+        except Exception as second:  # which must not hide the first
             notice(complaint(second))
         raise
-    write_json(run.folder / checked.NAME, document)
     tell(document)
     return Checked(document, run.folder)
 
@@ -111,18 +111,21 @@ def outlook(config: CheckConfig, request: DiagnoseConfig) -> dict[str, Any]:
     """
     opened = _Check(config, lambda text: None)
     request = opened.sized(request)
-    return plan(request) | {"gates": opened.needs(request)}
+    return plan(request, expected=opened.expected) | {"gates": opened.needs(request)}
 
 
-def _forget(config: CheckConfig) -> None:
+def _forget(config: CheckConfig, request: DiagnoseConfig | None) -> None:
     """Remove what an earlier check said in the same places: it must not outlive this one's end."""
     paths = [path for _, path in config.outputs if path is not None]
-    if config.run is not None:
-        paths.append(config.run / checked.NAME)
-    for path in paths:
+    folder = config.run
+    if request is not None and request.resume:
+        folder = request.out
+    if folder is not None:
+        paths.append(folder / checked.NAME)
+    for path in filter(is_file, paths):
         try:
             path.unlink(missing_ok=True)
-        except OSError:  # a folder, or nothing that can be replaced: writing will say so
+        except OSError:  # nothing that can be replaced: writing will say so
             continue
 
 
@@ -145,6 +148,11 @@ class _Check:
             raise ConfigError("--max-samples is the most that --until-decided may draw: say both")
         self._watch = Watch(self._limits, most=config.max_samples) if config.until_decided else None
 
+    @property
+    def expected(self) -> Basis | None:
+        """What a run must have in common with the baseline."""
+        return None if self._baseline is None else self._baseline.basis
+
     def run(
         self,
         request: DiagnoseConfig | None,
@@ -159,13 +167,12 @@ class _Check:
             request = self.sized(request)
             for sentence in self.needs(request):
                 self._notice(sentence)
-            expected = None if self._baseline is None else self._baseline.basis
             audit = diagnose(
                 request,
                 source=source,
                 descriptor=descriptor,
                 watch=watch,
-                expected=expected,
+                expected=self.expected,
                 progress=progress,
                 notice=self._notice,
             )
@@ -182,21 +189,20 @@ class _Check:
     def document(self, run: Finished, *, limits_file: str | None) -> dict[str, Any]:
         """The verdict on a run."""
         config, baseline = self._config, self._baseline
-        samples, figures, there = run.basis.samples, run.figures, None
         if baseline is not None:
-            samples, figures = self._equal(run, baseline)
-            there = baseline.figures
+            run = self._equal(run, baseline)
         if self._watch is not None:
             found = self._watch.gates()
         else:
-            found = [gates.judge(limit, figures, there) for limit in self._limits]
+            there = None if baseline is None else baseline.figures
+            found = [gates.judge(limit, run.figures, there) for limit in self._limits]
         verdict = gates.verdict_of([gate.verdict for gate in found])
         return checked.build(
             verdict=verdict,
             exit_code=gates.exit_code_of(verdict, inconclusive=config.inconclusive),
             inconclusive=config.inconclusive,
             gates=[gate_words.figures(gate, needed=self._needed(gate.limit)) for gate in found],
-            same_place=None if baseline is None else self._grown(run, baseline, samples),
+            same_place=None if baseline is None else self._grown(run, baseline),
             sequential=None if self._watch is None else self._sequential(self._watch, found),
             run=checked.of_run(run.report, folder=shown_path(run.folder)),
             baseline=None
@@ -240,8 +246,8 @@ class _Check:
         baseline = self._baseline
         return gates.samples_needed(limit, None if baseline is None else baseline.figures)
 
-    def _equal(self, run: Finished, baseline: Baseline) -> tuple[int, Comparable]:
-        """Sample slots and figures of a run at the baseline's size."""
+    def _equal(self, run: Finished, baseline: Baseline) -> Finished:
+        """A run at the baseline's size."""
         run.basis.check(baseline.basis, here=str(run.folder), there=str(self._config.baseline))
         there = baseline.figures
         if self._config.rarefy:
@@ -253,15 +259,15 @@ class _Check:
             f"fewer audit it with --anchors {baseline.basis.anchors} --samples "
             f"{baseline.basis.samples}",
         )
-        return run.basis.samples, run.figures
+        return run
 
-    def _grown(self, run: Finished, baseline: Baseline, samples: int) -> dict[str, Any] | None:
+    def _grown(self, run: Finished, baseline: Baseline) -> dict[str, Any] | None:
         modes = baseline.modes
         if modes is None:
             return None
         relative = {limit.figure.name: limit.value for limit in self._limits if limit.relative}
         tolerance = relative.get("worst-rate", gates.TOLERANCE)
-        now = baselines.count_again(modes, run.store, run.scale, samples=samples)
+        now = baselines.count_again(modes, run.store, run.scale, samples=run.basis.samples)
         return checked.grown(
             compare(modes.anchors, modes.counts, now, tolerance=tolerance), tolerance=tolerance
         )

@@ -94,7 +94,8 @@ class Finished:
         """Open a run's folder.
 
         Raises:
-          ConfigError: it holds no finished run, lacks rows, or rows that its report does not know.
+          ConfigError: it holds no finished run, lacks rows, or has a report of other rows.
+          GanauditError: a shard is damaged.
         """
         report = canonical.read(folder)
         manifest = read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
@@ -208,11 +209,13 @@ def reach(value: Any) -> float:
 def _check_words(report: Mapping[str, Any], figures: Comparable) -> None:
     """Raise whatever a report raises that does not say of its run what verdicts repeat."""
     request, card, found = report["request"], report["descriptor"], report["figures"]
-    sentences = [*report["warnings"], *report["screen"]["findings"], words.headline(report)]
-    texts = [request["generator"], "" if card is None else card["name"], *sentences]
-    if not all(isinstance(text, str) for text in texts):
+    lists = [report["warnings"], report["screen"]["findings"]]
+    texts = [request["generator"], "" if card is None else card["name"]]
+    texts += [sentence for one in lists for sentence in one]
+    if not all(type(one) is list for one in lists) or not all(type(one) is str for one in texts):
         raise TypeError("a name or a sentence is no text")
     if type(request["seed"]) is not int or not 0 <= request["seed"] < 2**63:
-        raise ValueError("the seed is none")
+        raise ValueError("seed must be in [0, 2**63)")
     if (found["anchors"], found["samples"]) != (figures.anchors, figures.samples):
         raise ValueError("its figures are of two sizes")
+    words.headline(report)

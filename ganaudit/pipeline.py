@@ -107,7 +107,12 @@ def diagnose(
     boxes: list[dict[str, Any]] = []
     if run.reference is not None:
         run.reference.embed(
-            versions=run.versions, alone=descriptor is not None, progress=progress, notice=notice
+            anchors=config.anchors,
+            samples=samples,
+            versions=run.versions,
+            alone=descriptor is not None,
+            progress=progress,
+            notice=notice,
         )
         section, boxes = run.reference.compare(run.store, found.scored, scale, progress=progress)
         clock.lap("reference")

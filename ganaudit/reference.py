@@ -55,11 +55,15 @@ class Reference:
             columns = first_images(request, batch=None).recipe.width
             if columns != self._recipe.width:
                 raise self._refused(f"has {self._recipe.width} columns, the audited {columns}")
-        self.anchors, self.samples = config.anchors, config.samples
-        self.rarefied = config.anchors + config.samples > self._size
+        self._share_out(config.anchors, config.samples)
+
+    def _share_out(self, anchors: int, samples: int) -> None:
+        """Say how many images are compared with a run of so many slots."""
+        self.anchors, self.samples = anchors, samples
+        self.rarefied = anchors + samples > self._size
         if self.rarefied:
-            share = self._size * config.anchors // (config.anchors + config.samples)
-            fewest = [min(count, _LEAST // 2) for count in (config.anchors, config.samples)]
+            share = self._size * anchors // (anchors + samples)
+            fewest = [min(count, _LEAST // 2) for count in (anchors, samples)]
             self.anchors = min(max(share, fewest[0]), self._size - fewest[1])
             self.samples = self._size - self.anchors
 
@@ -86,6 +90,8 @@ class Reference:
     def embed(
         self,
         *,
+        anchors: int,
+        samples: int,
         versions: dict[str, str],
         alone: bool,
         progress: Progress,
@@ -94,11 +100,14 @@ class Reference:
         """Embed as many images as the comparison takes.
 
         Args:
+          anchors: slots of the run.
+          samples: likewise; it may have ended before it had all that were asked for.
           versions: recorded beside the rows.
           alone: no other process can open the descriptor.
           progress: told as images are embedded.
           notice: told why images could not be used.
         """
+        self._share_out(anchors, samples)
         recipe = replace(self._recipe, anchors=0)  # one stream: its first slots serve as anchors
         with closing(self._request.maker(recipe, reopen=True)) as maker:
             reasons = fill(

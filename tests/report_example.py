@@ -320,11 +320,12 @@ def zero_hits() -> Json:
 
 
 def hostile() -> Json:
-    """Every string is one of an attacker's, but for the names of the pictures."""
+    """Every string is one of an attacker's, but for the kind and the names of the pictures."""
     report = with_reference()
     strings = iter(HOSTILE * 100)
     report["generator"]["<b>key</b>"] = {"@somebody": [None, True, 1.5, {}]}
-    return _replaced(report, lambda key, value: value if key == "file" else next(strings))
+    kept = ("file", "kind")
+    return _replaced(report, lambda key, value: value if key in kept else next(strings))
 
 
 VARIANTS: dict[str, Callable[[], Json]] = {

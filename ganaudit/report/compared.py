@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ganaudit.report import words
+from ganaudit.report import verdicts, words
 from ganaudit.report.markdown import escape, table
 from ganaudit.report.terminal import grid, plain
 
@@ -88,7 +88,7 @@ def show_baseline(document: Document, *, file: Path) -> None:
             f"{words.counted(document['anchors'], 'anchor')}, "
             f"{words.counted(document['samples'], 'sample')}, seed {document['seed']}",
         ),
-        ("Found", document["headline"]),
+        ("Found", verdicts.line(document["headline"])),
     ):
         facts.add_row(Text(name), Text(plain(value)))
     for rank, mode in enumerate(document["modes"], start=1):

@@ -353,6 +353,25 @@ def test_more_than_24_modes_are_none_of_ours(document: dict[str, Any]) -> None:
         baselines.read(Path("baseline.json"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read as JSON"),
+        ("NaN", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "is no baseline; ganaudit baseline save RUN --out FILE makes one"),
+        ('{"kind": "report", "schema_version": 3}', "is no baseline"),
+        ('{"kind": "baseline", "schema_version": 2}', "has schema version 2, wanted 1"),
+        ('{"kind": "baseline"}', "has schema version None, wanted 1"),
+        ('{"kind": "baseline", "schema_version": 1}', "is damaged \\('descriptor'\\)"),
+    ],
+)
+def test_what_is_no_baseline_is_said(text: str, said: str) -> None:
+    Path("none.json").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        baselines.read(Path("none.json"))
+
+
 def test_a_large_file_is_not_read(document: dict[str, Any]) -> None:
     document["generator_identity"] = "x" * 2**24
     Path("baseline.json").write_text(json.dumps(document))

@@ -79,6 +79,16 @@ def test_two_shares_have_the_interval_of_newcombe() -> None:
     )
 
 
+def test_intervals_of_differences_hold_the_truth() -> None:
+    """Two binomial shares: in 2,000 draws 95 % has a standard error of .5 %."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        found = line(*(wilson(int(rng.binomial(800, p)), 800) for p in (0.05, 0.09))).difference
+        held += found.low <= 0.04 <= found.high
+    assert 0.935 <= held / 2000 <= 0.965
+
+
 @pytest.mark.parametrize(
     ("a", "b", "wanted"),
     [

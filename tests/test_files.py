@@ -1,10 +1,12 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from ganaudit.errors import ConfigError
-from ganaudit.files import read_json
+from ganaudit.errors import ConfigError, GanauditError
+from ganaudit.files import is_file, read_json, shown_path, write_output
 
 
 def written(folder: Path, data: bytes) -> Path:
@@ -92,3 +94,87 @@ def test_what_is_absent_or_a_folder_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="cannot be read as JSON: ") as refused:
             read_json(path, most_bytes=1000)
         assert isinstance(refused.value.__cause__, OSError)
+
+
+# -- files that a user names -----------------------------------------------------------------
+
+
+def test_an_output_is_whole_and_its_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folders" / "out.xml"
+    write_output(path, b"one")
+    write_output(path, b"other")
+    assert path.read_bytes() == b"other"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (
+        ("", "it is no plain file"),
+        ("pipe", "it is no plain file"),
+        ("null", "it is no plain file"),
+        ("file/out", "File exists"),
+        ("x" * 300, "File name too long"),
+    ):
+        path = tmp_path / name
+        with pytest.raises(GanauditError, match=f"cannot be written: {reason}$") as refused:
+            write_output(path, b"data")
+        assert str(refused.value).startswith(f"{path} ")
+        assert not isinstance(refused.value, ConfigError)
+    assert (tmp_path / "pipe").is_fifo() and Path("/dev/null").is_char_device()
+    write_output(tmp_path / "loop", b"data")  # a link is replaced, wherever it leads
+    assert (tmp_path / "loop").read_bytes() == b"data"
+
+
+def test_what_was_there_stays_if_it_cannot_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "out").write_bytes(b"before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GanauditError, match="out cannot be written: No space left on device"):
+        write_output(tmp_path / "out", b"after")
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"before"]
+
+
+def test_a_name_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    names = ("file", "link", "loop", "pipe", "", "absent", "file/file", "x" * 300, "a\0b")
+    assert [name for name in names if is_file(tmp_path / name)] == ["file", "link"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("audit", "audit"),
+        ("./audit/../runs/one", "runs/one"),
+        (".", "."),
+        ("..", ".."),
+        ("../elsewhere/run", "run"),
+        ("/somewhere/secret/run", "run"),
+        ("inside", "inside"),
+        ("outside", "outside"),
+        ("loop", "loop"),
+        ("a\0b", "a\0b"),
+    ],
+)
+def test_a_report_names_no_folder_above_the_working_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, shown: str
+) -> None:
+    here = tmp_path / "work"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    Path("outside").symlink_to("/etc")
+    Path("loop").symlink_to("loop")
+    assert shown_path(Path(path)) == shown
+    if not path.startswith((".", "/")):
+        wanted = "outside" if path == "outside" else shown
+        assert shown_path(here / path) == wanted

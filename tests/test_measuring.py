@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Pixels, Toy, without_timings
+import torch
+from conftest import Pixels, Toy, images_of, without_timings
 from torch import Tensor
 
+from ganaudit.comparable import Comparable
 from ganaudit.config import DiagnoseConfig
 from ganaudit.errors import GanauditError, SourceError
+from ganaudit.extremes import extremes
+from ganaudit.intervals import mean_similarity, mu_at_n
 from ganaudit.labels import law_of
 from ganaudit.measuring import Measured, measure
 from ganaudit.pipeline import diagnose
+from ganaudit.ratios import Share
 from ganaudit.scoring import Scale
 from ganaudit.slots import Draws
 from ganaudit.store import Store
@@ -58,6 +63,39 @@ def test_fewer_anchors_and_samples_are_the_shorter_run(
     short = config(anchors=anchors, samples=samples, out=Path("short"))
     report = diagnose(short, source=Toy(), descriptor=Pixels()).report
     assert figures(found) == {name: report[name] for name in figures(found)}
+
+
+def test_what_is_compared_is_of_the_tally_and_of_all_slots(config: Make) -> None:
+    """Shares count anchors and samples alike, each of those that can have it."""
+    bad = {1, 40, 300, 301, 699}
+
+    class Mixed(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            images = super().render(draws)
+            images[draws.index % 50 == 0] = images_of(torch.tensor([3])) | 128  # with a face
+            images[torch.tensor([slot in bad for slot in draws.index.tolist()])] = 9
+            return images
+
+    asked = config(samples=700)
+    report = diagnose(asked, source=Mixed(), descriptor=Faceless()).report
+    found = measure(Store(asked.out), SCALE, anchors=64, samples=700)
+    compared, seen = found.comparable, found.diagnosis
+    assert compared == Comparable.read(without_timings(report)["comparable"])
+    assert (compared.anchors, compared.samples) == (seen.anchors, seen.samples)
+    assert compared.pairs == mean_similarity(found.scored.tally)
+    assert compared.mu == mu_at_n(found.scored.tally)
+    assert (compared.worst_rate, compared.worst_similarity) == extremes(found.scored.tally)
+    assert compared.vendi == found.scored.moments.log_vendi()["order_1"]
+    status = np.concatenate([found.status["anchors"], found.status["samples"]])
+    faceless, failed = int((status == 1).sum()), len(bad) + len({1, 40})
+    assert 0 < faceless < 764 - failed - 100
+    assert compared.shares == {
+        "near-copies": Share(len(seen.near_copies.flagged), seen.anchors),
+        # of slots 0, 50, ... but 300, the first repeats none
+        "duplicates": Share(2 + 13 - 1, 764 - failed - faceless),
+        "faceless": Share(faceless, 764 - failed),
+        "failures": Share(failed, 764),
+    }
 
 
 def test_labels_are_looked_at_where_their_law_is_known(config: Make) -> None:

@@ -1,3 +1,4 @@
+import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from ganaudit.errors import DescriptorError, SourceError, SourceTimeout
 from ganaudit.generators import Failure, Status
 from ganaudit.images import content_hashes, to_rgb
 from ganaudit.maker import Guard, Maker, Recipe
-from ganaudit.runner import Team, fill
+from ganaudit.runner import Team, fill, silent
 from ganaudit.slots import Draws, Stream
 from ganaudit.store import Rows, Store
 
@@ -500,6 +501,75 @@ def test_a_part_is_made_and_nothing_else_of_the_run(tmp_path: Path) -> None:
     assert go_on(1200, (5, 6)) == [(0, 512), (1024, 1100), (1100, 1200)]
     assert seen == [("samples", 0, 0)]
     maker.close()
+
+
+@pytest.mark.parametrize(("asked", "made"), [(1, 0), (2, 512), (3, 1024), (4, 1100), (99, 1100)])
+def test_no_more_is_made_once_it_is_enough(asked: int, made: int, tmp_path: Path) -> None:
+    """It is asked once before the first shard, and once after each."""
+    store, maker = Store(tmp_path / "run"), Maker(Toy(), Pixels(), recipe(batch=64))
+    stored: list[int] = []
+    seen: list[int] = []
+
+    def enough() -> bool:
+        stored.append(sum(end - begin for begin, end, _ in store.shards(Stream.SAMPLES)))
+        return len(stored) == asked
+
+    fill(
+        store,
+        Stream.SAMPLES,
+        1100,
+        maker,
+        versions={},
+        progress=lambda what, done, total: seen.append(done),
+        enough=enough,
+    )
+    assert store.missing(Stream.SAMPLES, made) == []
+    assert stored == [0, 512, 1024, 1100][:asked] == seen
+    stored.clear()
+    asked = 99
+    fill(store, Stream.SAMPLES, 1100, maker, versions={}, progress=silent, enough=enough)
+    assert stored == [count for count in (0, 512, 1024, 1100) if count >= made]
+    maker.close()
+
+
+def test_reasons_of_what_was_made_before_it_was_enough_are_told(tmp_path: Path) -> None:
+    store, maker = Store(tmp_path / "run"), Maker(Spoilt({3, 600}, raises), Pixels(), recipe())
+    answers = iter([False, True])
+    told = fill(
+        store,
+        Stream.SAMPLES,
+        1024,
+        maker,
+        versions={},
+        progress=silent,
+        enough=lambda: next(answers),
+    )
+    maker.close()
+    assert told == {"ValueError: no such image": 1}
+    assert store.missing(Stream.SAMPLES, 1024) == [(512, 1024)]
+
+
+def test_workers_end_when_it_is_enough(tmp_path: Path) -> None:
+    """Whichever shard comes first; none of them is left behind, and none is half a file."""
+    store = Store(tmp_path / "run")
+    team = Team(open_maker=_open_complaining, arguments=(), devices=("cpu", "cpu"))
+    maker = _open_complaining("cpu")
+    before = set(multiprocessing.active_children())
+    fill(
+        store,
+        Stream.SAMPLES,
+        512 * 40,
+        maker,
+        versions={},
+        progress=silent,
+        team=team,
+        enough=lambda: bool(store.shards(Stream.SAMPLES)),
+    )
+    maker.close()
+    assert set(multiprocessing.active_children()) <= before
+    found = store.shards(Stream.SAMPLES)
+    assert 1 <= len(found) < 40
+    assert store.discard_damaged(Stream.SAMPLES) == []
 
 
 class Complaining(Toy):

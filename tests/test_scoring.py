@@ -9,7 +9,16 @@ from ganaudit.config import Backend
 from ganaudit.diversity import Moments
 from ganaudit.errors import GanauditError, SourceError
 from ganaudit.generators import Status
-from ganaudit.scoring import Anchors, Scale, Scored, score, valid_rows
+from ganaudit.scoring import (
+    Anchors,
+    Scale,
+    Scored,
+    score,
+    slots_until,
+    until,
+    valid_rows,
+    valid_slots,
+)
 from ganaudit.slots import SHARD, Stream
 from ganaudit.store import Rows, Store
 from ganaudit.tally import Tally, tally
@@ -234,3 +243,24 @@ def test_valid_rows_are_the_first_of_their_slots(
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, wanted)
     assert len(wanted) > 0
+
+
+# How many slots so many rows take
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_slots_are_counted_until_so_many_can_be_scored(stream: Stream, tmp_path: Path) -> None:
+    status = some_invalid(1100, 23)
+    status[[0, 1098]] = Status.OK
+    status[[1, 1099]] = Status.FAILED
+    fill(store := Store(tmp_path), stream, unit(1100, 24), status)
+    good = [slot for slot in range(1100) if status[slot] == Status.OK]
+    assert slots_until(store, stream, 1100, 1) == until(status == Status.OK, 1) == 1
+    for count in (2, 3, 400, len(good) - 1):
+        assert slots_until(store, stream, 1100, count) == good[count - 1] + 1
+        assert until(status == Status.OK, count) == good[count - 1] + 1
+    for count in (len(good), len(good) + 1, 10**12):  # there are no more than that
+        assert slots_until(store, stream, 1100, count) == 1100
+    assert until(status == Status.OK, len(good)) == 1099
+    assert slots_until(store, stream, 600, 10**12) == 600
+    assert valid_slots(store, stream, 600).tolist() == (status[:600] == Status.OK).tolist()

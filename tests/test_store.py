@@ -135,6 +135,42 @@ def test_fewer_slots_than_are_stored_can_be_read(stop: int, tmp_path: Path) -> N
     assert_rows(whole, 0, stop)
 
 
+@pytest.mark.parametrize("step", [512, 1024, 4096])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (512, 513), (512, 1300), (1024, 2048), (1536, 2900), (2560, 2900)]
+)
+def test_reading_may_begin_at_any_shard(start: int, stop: int, step: int, tmp_path: Path) -> None:
+    store, begin = filled(tmp_path, 2900), start
+    for piece in store.read(Stream.SAMPLES, stop, start=start, step=step):
+        assert_rows(piece, begin, min(begin + step, stop))
+        begin = piece.stop
+    assert begin == stop
+
+
+def test_what_lies_before_the_start_is_not_opened(tmp_path: Path) -> None:
+    """But it has to be there: rows are read of completed prefixes."""
+    store = filled(tmp_path, 1600)
+    first, second, *_ = sorted((tmp_path / "samples").iterdir())
+    for path in (first, second):
+        path.write_bytes(b"no shard")
+    assert [one.start for one in store.read(Stream.SAMPLES, 1600, start=1024)] == [1024, 1536]
+    second.unlink()
+    with pytest.raises(GanauditError, match="lacks the samples from slot 512 on"):
+        list(store.read(Stream.SAMPLES, 1600, start=1024))
+
+
+def test_a_start_within_rows_that_were_made_in_pieces_or_twice(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for begin, end in ((0, 300), (0, 512), (512, 600), (512, 900), (900, 1024), (1024, 1100)):
+        store.write(Stream.SAMPLES, rows(begin, end), {})
+    for start in (0, 512, 1024):
+        begin = start
+        for piece in store.read(Stream.SAMPLES, 1100, start=start):
+            assert_rows(piece, begin, min(begin + 512, 1100))
+            begin = piece.stop
+        assert begin == 1100
+
+
 def test_a_piece_is_overwritten_by_the_next_one(tmp_path: Path) -> None:
     store = filled(tmp_path, 1024)
     pieces = store.read(Stream.SAMPLES, 1024)

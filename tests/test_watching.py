@@ -1,20 +1,25 @@
 """Samples looked at as they come: the verdicts of literal prefixes, whatever came first."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import literal
 import numpy as np
 import pytest
+from conftest import Pixels, Toy
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 from ganaudit import sequential
+from ganaudit.config import DiagnoseConfig
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.gates import FIGURES, Kind, Limit
 from ganaudit.generators import Status
 from ganaudit.intervals import Interval
+from ganaudit.pipeline import diagnose
 from ganaudit.scoring import Scale
-from ganaudit.slots import Stream, ranges
+from ganaudit.slots import Draws, Stream, ranges
 from ganaudit.store import Rows, Store
 from ganaudit.tally import Tally
 from ganaudit.watching import Watch
@@ -376,9 +381,6 @@ def test_it_is_of_all_the_samples_that_may_be_drawn() -> None:
     assert None not in found and found[0] > found[1]
 
 
-# -- among fills -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", GATES)
 def test_intervals_are_those_of_all_that_was_looked_at(name: str) -> None:
     run = Run(collapsed=0.05)
@@ -391,3 +393,24 @@ def test_intervals_are_those_of_all_that_was_looked_at(name: str) -> None:
     for end in ("estimate", "low", "high"):
         assert getattr(found, end) == pytest.approx(getattr(wanted, end), rel=1e-5)
     assert max(watch.decided_at(gate.limit) or 0 for gate in watch.gates()) > 512
+
+
+# -- in a run --------------------------------------------------------------------------------
+
+
+def test_no_slot_beyond_the_deciding_one_is_made(config: Callable[..., DiagnoseConfig]) -> None:
+    made: list[int] = []
+
+    class Counted(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            made.extend(draws.index.tolist())
+            return super().render(draws)
+
+    watch = Watch([limit("worst-rate", 0.3)], most=5000)
+    asked = config(samples=5000, anchors=50, out=Path("audit"))
+    audit = diagnose(asked, source=Counted(), descriptor=Pixels(), watch=watch)
+    assert watch.verdict == "pass" and watch.looked < 5000
+    assert audit.report["request"]["samples"] == audit.diagnosis.samples == watch.looked
+    assert max(made) < watch.looked
+    store = Store(audit.folder)
+    assert store.missing(Stream.SAMPLES, watch.looked + 1) == [(watch.looked, watch.looked + 1)]

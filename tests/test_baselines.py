@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import Pixels, Toy, paint
 from numpy.typing import NDArray
-from test_finished import LACKING, failing, mutated, mutations, rewritten
+from test_finished import LACKING, failing, kept, mutated, mutations, rewritten
 from torch import Tensor
 
 from ganaudit import baselines
@@ -273,11 +273,18 @@ def test_a_place_that_cannot_be_is_one_sentence(config: Make) -> None:
 # -- what somebody else wrote ----------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = kept(tmp_path_factory.mktemp("runs") / "run", Crowded(), samples=256)
+    return json.dumps(baselines.of_run(Finished.read(run)).document())
+
+
 @pytest.fixture
-def document(config: Make) -> dict[str, Any]:
-    found = baselines.of_run(audited(config())).document()
+def document(made: str) -> dict[str, Any]:
+    """Of a run of 64 anchors and 256 samples."""
+    found = json.loads(made)
     assert found["modes"]
-    return json.loads(json.dumps(found))
+    return found
 
 
 def test_anything_in_any_place_is_read_or_refused_in_a_sentence(document: dict[str, Any]) -> None:

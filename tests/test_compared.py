@@ -10,10 +10,12 @@ import pytest
 from conftest import Pixels, Toy
 from report_example import HOSTILE
 from test_baselines import Crowded
+from test_finished import kept
 
 from ganaudit import baselines
 from ganaudit.config import DiagnoseConfig
 from ganaudit.difference import diff
+from ganaudit.finished import Finished
 from ganaudit.pipeline import diagnose
 from ganaudit.report import compared
 
@@ -145,10 +147,15 @@ def test_the_terminal_shows_every_line(capsys: pytest.CaptureFixture[str]) -> No
 # -- baselines -------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = kept(tmp_path_factory.mktemp("runs") / "run", Crowded())
+    return json.dumps(baselines.of_run(Finished.read(run)).document())
+
+
 @pytest.fixture
-def baseline(config: Make, undrawn: None) -> dict[str, Any]:
-    diagnose(config(samples=700), source=Crowded(), descriptor=Pixels())
-    return json.loads(json.dumps(baselines.save(config().out, Path("b.json")).document()))
+def baseline(saved: str) -> dict[str, Any]:
+    return json.loads(saved)
 
 
 def test_a_baseline_shows_what_it_holds(

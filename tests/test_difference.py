@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Pixels, Toy
 from test_baselines import FAILED, Crowded
-from test_finished import mutations, rewritten
+from test_finished import kept, mutations, rewritten
 
 from ganaudit.comparable import Comparable
 from ganaudit.config import DiagnoseConfig
@@ -33,12 +34,20 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds an even run and a crowded one, of one size and different seeds."""
+    folder = tmp_path_factory.mktemp("runs")
+    kept(folder / A, anchors=100)
+    kept(folder / B, Crowded(FAILED), anchors=100, seed=1)
+    return folder
+
+
 @pytest.fixture
-def two(config: Make) -> tuple[Path, Path]:
-    """An even run and a crowded one, of one size and different seeds."""
-    size = {"anchors": 100, "samples": 700}
-    diagnose(config(**size, out=A), source=Toy(), descriptor=Pixels())
-    diagnose(config(**size, seed=1, out=B), source=Crowded(FAILED), descriptor=Pixels())
+def two(made: Path) -> tuple[Path, Path]:
+    """Copies of both."""
+    for name in (A, B):
+        shutil.copytree(made / name, name)
     return A, B
 
 

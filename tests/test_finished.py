@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -49,6 +50,15 @@ def failing(images: Tensor, bad: Tensor) -> Tensor:
 
 def audited(config: DiagnoseConfig, source: object = None, descriptor: object = None) -> Audit:
     return diagnose(config, source=source or Toy(), descriptor=descriptor or Pixels())
+
+
+def kept(folder: Path, source: object = None, **changes: Any) -> Path:
+    """A run that several tests copy, made once; as `undrawn` has it."""
+    usual = {"generator": "toy", "anchors": 64, "samples": 700, "device": "cpu", "out": folder}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ganaudit.report.outputs.write_own", lambda report, folder: None)
+        patch.setattr(os, "fsync", lambda handle: None)
+        return audited(DiagnoseConfig(**(usual | changes)), source).folder
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], name: str = "report") -> None:

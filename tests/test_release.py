@@ -16,10 +16,11 @@ import torch
 from conftest import Pixels, Spoilt, Toy, images_of
 from PIL import Image
 from test_baselines import FAILED, Crowded
-from test_finished import failing, mutations, rewritten
+from test_finished import failing, kept, mutations, rewritten
 from torch import Tensor
 
 from ganaudit import baselines, release
+from ganaudit.cli import running
 from ganaudit.config import CheckConfig, CheckFormat, DiagnoseConfig
 from ganaudit.errors import (
     ConfigError,
@@ -32,9 +33,10 @@ from ganaudit.errors import (
 )
 from ganaudit.finished import Finished
 from ganaudit.pipeline import diagnose, make_part
+from ganaudit.ratios import Share
 from ganaudit.release import Checked, check, outlook
 from ganaudit.report import check_outputs, checked, words
-from ganaudit.same_place import compare
+from ganaudit.same_place import Place, compare
 from ganaudit.settings import resolve
 from ganaudit.slots import Draws
 
@@ -46,10 +48,15 @@ TOLD = tuple(f"{name}:out/{name}" for name in FORMATS)
 LOOSE, TIGHT = "worst-rate=90%", "worst-rate=0.1%"
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kept(tmp_path_factory.mktemp("runs") / "run")
+
+
 @pytest.fixture
-def run(config: Make) -> Path:
-    """A finished run of an even generator."""
-    diagnose(config(samples=700, out=RUN), source=Toy(), descriptor=Pixels())
+def run(finished: Path) -> Path:
+    """A finished run of an even generator: 64 anchors, 700 samples."""
+    shutil.copytree(finished, RUN)
     return RUN
 
 
@@ -804,7 +811,7 @@ def test_a_baseline_with_anything_in_any_place_gives_a_verdict_or_an_error(
     whole = json.loads(baseline.read_text("utf-8"))
     whole["modes"] = whole["modes"][:2]
     ends = set()
-    for place, changed in mutations(whole, every=4):
+    for place, changed in mutations(whole, every=8):
         baseline.write_text(json.dumps(changed))
         try:
             found = of_run(
@@ -828,3 +835,164 @@ def test_a_run_whose_report_changed_is_not_checked(run: Path) -> None:
     with pytest.raises(ConfigError, match="does not fit the stored samples"):
         of_run(output=TOLD)
     assert_told("error", 2)
+
+
+# -- what is said of it ----------------------------------------------------------------------
+
+
+def place(rank: int, p: float) -> Place:
+    return Place(rank, anchor=10 * rank, before=Share(rank, 350), now=Share(40, 700), p=p)
+
+
+def test_places_that_grew_are_named_by_their_rank() -> None:
+    found = checked.grown([place(1, 0.05), place(2, 0.0501), place(3, 1e-9)], tolerance=0.4)
+    assert (found["tested"], found["tolerance"], found["level"]) == (3, 0.4, 0.05)
+    assert found["sentence"] == (
+        "2 of the baseline’s 3 modes grew by more than 40 %: number 1, number 3. This names the "
+        "place and changes no verdict."
+    )
+    assert found["grown"] == [
+        {
+            "rank": rank,
+            "anchor": 10 * rank,
+            "before": {"count": rank, "of": 350},
+            "now": {"count": 40, "of": 700},
+            "p": p,
+        }
+        for rank, p in ((1, 0.05), (3, 1e-9))
+    ]
+
+
+def test_places_that_did_not_grow_are_not_said_to_be_the_same() -> None:
+    found = checked.grown([place(1, 0.2)], tolerance=0.125)
+    assert found["sentence"] == (
+        "None of the baseline’s 1 mode is shown to have grown by more than 12.5 %."
+    )
+    assert found["grown"] == []
+
+
+def test_an_error_without_words_has_some() -> None:
+    found = checked.broken(KeyError(), inconclusive="report", limits_file=None)
+    assert found["error"] == {"kind": "KeyError", "message": "no reason given", "exit_code": 6}
+    assert found["sentence"] == "The audit broke off: no reason given"
+    long = checked.broken(ValueError("x" * 10**6), inconclusive="pass", limits_file="a.toml")
+    assert len(long["error"]["message"]) < 2100 and long["exit_code"] == 6
+    assert (long["inconclusive_as"], long["limits_file"]) == ("pass", "a.toml")
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`ganaudit check` after its words were parsed; the exit code, however it ends."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(running, "leave", leave)
+
+    def run(
+        flags: dict[str, Any],
+        request: dict[str, Any] | None = None,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+    ) -> int:
+        try:
+            return running.run_check(flags, request or {}, quiet=quiet, verbose=verbose)
+        except SystemExit as end:
+            return int(str(end.code))
+
+    return run
+
+
+LOUD = """
+import sys
+
+
+class Loud:
+    latent_shape, prior, num_labels = (3, 16, 16), "normal", 0
+
+    def render(self, draws):
+        print("on its stdout")
+        print("on its stderr", file=sys.stderr)
+        return (128 + 40 * draws.latents).round().clamp(0, 255).byte()
+"""
+
+
+def test_nothing_but_the_result_is_on_stdout(
+    run: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"run": RUN, "max": (TIGHT,), "output": ("github", "md:check.md")}
+    assert command(flags | {"format": "json"}) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out) == document("run/check.json")
+    assert said.err.startswith("::error title=") and said.err.count("\n") == 1
+    assert command(flags, verbose=True) == 1
+    said = capsys.readouterr()
+    assert said.out.lstrip().startswith("Fail:") and "::error" not in said.out
+    assert "max = ('worst-rate=0.1%',)  (flag)" in said.err
+
+
+def test_what_a_generator_prints_is_no_result(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("loud.py").write_text(LOUD)
+    asked = {
+        "generator": "python:loud.py:Loud",
+        "descriptor": "digits",
+        "anchors": 64,
+        "samples": 128,
+        "device": "cpu",
+        "out": RUN,
+    }
+    flags = {"max": ("failures=50%",), "format": "json"}
+    assert command(flags, asked) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["verdict"] == "pass"
+    assert "on its stdout" in said.err and "on its stderr" in said.err
+    assert "note: failures at most 50 %: about " in said.err
+    assert command(flags, asked | {"dry_run": True}) == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)["gates"]) == 1 and "on its stdout" in said.err
+    quiet = asked | {"resume": True}
+    assert command(flags, quiet, quiet=True) == 0
+    said = capsys.readouterr()
+    assert "note:" not in said.err and "samples:" not in said.err
+
+
+def test_an_error_is_a_sentence_an_exit_code_and_a_way_on(
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"generator": "demo", "anchors": 64, "samples": 128, "device": "cpu", "out": RUN}
+    monkeypatch.setattr("sys.argv", ["ganaudit", "check", "--generator", "demo", "--out", "run"])
+    assert command({"max": (LOOSE,)}, asked) == 0
+    capsys.readouterr()
+    for error, code, resumes in (
+        (SourceError("it raised"), 3, True),
+        (GanauditError("the disk is full"), 6, True),
+        (ConfigError("not so"), 2, False),
+        (UnsafeCheckpoint("it would run"), 5, False),
+    ):
+        breaking(monkeypatch, error)
+        assert command({"max": (LOOSE,), "output": TOLD}, asked) == code
+        said = capsys.readouterr()
+        assert said.out == "" and f"ganaudit: {error}\n" in said.err
+        assert ("continue with\n  ganaudit check --generator demo" in said.err) == resumes
+        assert_told("error", code)
+    breaking(monkeypatch, KeyboardInterrupt())
+    assert command({"max": (LOOSE,), "output": TOLD}, asked) == 130
+    said = capsys.readouterr()
+    assert said.out == "" and "interrupted; what was made is kept; continue with" in said.err
+    assert os.listdir("out") == []
+
+
+def test_the_step_summary_is_that_of_the_environment(
+    run: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    assert command({"run": RUN, "max": (LOOSE,), "output": ("github",)}, quiet=True) == 0
+    assert "worst-rate" in Path("summary.md").read_text("utf-8")

@@ -80,27 +80,44 @@ def check(
     Raises:
       GanauditError: whatever ends the audit; the outputs then say so.
     """
-    files = (source_file(config.origins.get(name, "")) for name in _LIMITS)
-    limits_file = next((file for file in files if file is not None), None)
-    policy = config.inconclusive
-
-    def tell(document: dict[str, Any]) -> None:
-        check_outputs.write(document, config.outputs, summary=summary, say=annotate)
-
     _forget(config, request)
     try:
         found = _Check(config, notice)
         run = found.run(request, source=source, descriptor=descriptor, progress=progress)
-        document = found.document(run, limits_file=limits_file)
+        document = found.document(run)
         write_json(run.folder / checked.NAME, document)
     except Exception as error:  # it is raised again; until then nothing must look like a pass
-        try:
-            tell(checked.broken(error, inconclusive=policy, limits_file=limits_file))
-        except Exception as second:  # which must not hide the first
-            notice(complaint(second))
+        break_off(config, error, notice=notice, annotate=annotate, summary=summary)
         raise
-    tell(document)
+    check_outputs.write(document, config.outputs, summary=summary, say=annotate)
     return Checked(document, run.folder)
+
+
+def break_off(
+    config: CheckConfig,
+    error: Exception,
+    *,
+    notice: Say = lambda text: None,
+    annotate: Say = lambda text: None,
+    summary: Path | None = None,
+) -> None:
+    """Say in every place that a check has no verdict, whatever an earlier one said there.
+
+    Args:
+      config: where it is told.
+      error: what ended the check; the caller raises it.
+      notice: told why that could not be said somewhere.
+      annotate: as of `check`.
+      summary: as of `check`.
+    """
+    _forget(config, None)
+    document = checked.broken(
+        error, inconclusive=config.inconclusive, limits_file=_limits_file(config)
+    )
+    try:
+        check_outputs.write(document, config.outputs, summary=summary, say=annotate)
+    except Exception as second:  # which must not hide the first
+        notice(complaint(second))
 
 
 def outlook(config: CheckConfig, request: DiagnoseConfig) -> dict[str, Any]:
@@ -127,6 +144,12 @@ def _forget(config: CheckConfig, request: DiagnoseConfig | None) -> None:
             path.unlink(missing_ok=True)
         except OSError:  # nothing that can be replaced: writing will say so
             continue
+
+
+def _limits_file(config: CheckConfig) -> str | None:
+    """The file in which limits stand; None: none does."""
+    files = (source_file(config.origins.get(name, "")) for name in _LIMITS)
+    return next((file for file in files if file is not None), None)
 
 
 class _Check:
@@ -186,7 +209,7 @@ class _Check:
             watch.enough()
         return run
 
-    def document(self, run: Finished, *, limits_file: str | None) -> dict[str, Any]:
+    def document(self, run: Finished) -> dict[str, Any]:
         """The verdict on a run."""
         config, baseline = self._config, self._baseline
         if baseline is not None:
@@ -213,7 +236,7 @@ class _Check:
                 "anchors": baseline.figures.anchors,
                 "samples": baseline.figures.samples,
             },
-            limits_file=limits_file,
+            limits_file=_limits_file(config),
             warnings=[*run.report["warnings"], *run.report["screen"]["findings"]],
         )
 

@@ -101,7 +101,7 @@ class Watch:
         return self._decided[limit][0] if limit in self._decided else "inconclusive"
 
     def gates(self) -> list[Gate]:
-        """Every gate, with an interval that allows for having stopped when it was decided."""
+        """Every gate, with an interval of all samples looked at that holds whenever one stops."""
         return [
             Gate(
                 limit,

@@ -990,6 +990,40 @@ def test_an_error_is_a_sentence_an_exit_code_and_a_way_on(
     assert os.listdir("out") == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "asked", "said"),
+    [
+        ({}, {"generator": "demo", "theta": 7.0}, "--theta must be in"),
+        ({"run": RUN}, {"seed": 3}, "leave --seed out"),
+        ({}, {}, "what is to be checked"),
+    ],
+)
+def test_a_request_that_cannot_be_is_told_in_the_place_of_an_earlier_pass(
+    run: Path,
+    command: Callable[..., int],
+    flags: dict[str, Any],
+    asked: dict[str, Any],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = {"max": (LOOSE,), "output": (*TOLD, "github")} | flags
+    assert command(flags | {"run": RUN}) == 0
+    assert_told("pass", 0)
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match=said):
+        command(flags, asked)
+    assert_told("error", 2)
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("::error title=ganaudit%3A ConfigError")
+    assert (run / "check.json").exists() == ("run" not in flags)
+
+
+def test_a_check_that_cannot_be_says_so_alone(run: Path, command: Callable[..., int]) -> None:
+    with pytest.raises(ConfigError, match="--max-samples must be at least 512"):
+        command({"run": RUN, "max": (LOOSE,), "max_samples": 3, "output": TOLD})
+    assert not Path("out").exists()
+
+
 def test_the_step_summary_is_that_of_the_environment(
     run: Path, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

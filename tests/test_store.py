@@ -159,10 +159,12 @@ def test_what_lies_before_the_start_is_not_opened(tmp_path: Path) -> None:
         list(store.read(Stream.SAMPLES, 1600, start=1024))
 
 
-def test_a_start_within_rows_that_were_made_in_pieces_or_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_start_within_rows_that_were_made_in_pieces_or_twice(wide: bool, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for begin, end in ((0, 300), (0, 512), (512, 600), (512, 900), (900, 1024), (1024, 1100)):
+    for begin, end in ((0, 300), (512, 600), (512, 900), (900, 1024), (1024, 1100)):
         store.write(Stream.SAMPLES, rows(begin, end), {})
+    store.write(Stream.SAMPLES, rows(0, 1024 if wide else 512), {})  # none of ours is so wide
     for start in (0, 512, 1024):
         begin = start
         for piece in store.read(Stream.SAMPLES, 1100, start=start):

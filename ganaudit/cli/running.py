@@ -55,7 +55,15 @@ def run_check(
     """Resolve both requests, check, print the verdict; the exit code."""
     from ganaudit.cli.request_options import resolve_check
 
-    config, request = resolve_check(flags, request_flags)
+    annotate, summary = partial(print, file=sys.stderr, flush=True), step_summary()
+    try:
+        config, request = resolve_check(flags, request_flags)
+    except ConfigError as error:
+        config = resolve(CheckConfig, flags)  # says it again, if it is this that is wrong
+        from ganaudit.release import break_off
+
+        break_off(config, error, annotate=annotate, summary=summary)
+        raise
     _say_origins(config, verbose=verbose)
     from ganaudit.release import check, outlook
     from ganaudit.report.check_terminal import show
@@ -76,8 +84,8 @@ def run_check(
             request,
             progress=progress.update,
             notice=progress.notice,
-            annotate=partial(print, file=sys.stderr, flush=True),
-            summary=step_summary(),
+            annotate=annotate,
+            summary=summary,
         )
     print_result(
         found.document,

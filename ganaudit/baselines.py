@@ -22,10 +22,11 @@ from ganaudit.files import read_json
 from ganaudit.finished import Basis, Finished, reach, size
 from ganaudit.ratios import Share
 from ganaudit.report import outputs, words
+from ganaudit.runner import silent
 from ganaudit.scoring import Anchors, Scale, score_against
 from ganaudit.slots import Stream
 from ganaudit.store import Store, write_json
-from ganaudit.tally import check_unit_rows
+from ganaudit.tally import Tally, check_unit_rows
 
 SCHEMA_VERSION = 1
 KIND = "baseline"
@@ -195,14 +196,14 @@ def _modes(run: Finished) -> Modes | None:
 
 def _tally_of(
     rows: NDArray[np.float32], slots: Sequence[int], store: Store, scale: Scale, samples: int
-) -> Any:
+) -> Tally:
     return score_against(
         Anchors(rows, np.array(slots, dtype=np.int64)),
         store,
         scale,
         first=0,
         stop=samples,
-        progress=lambda what, done, total: None,
+        progress=silent,
     ).tally
 
 

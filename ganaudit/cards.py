@@ -8,8 +8,8 @@ from typing import Any
 
 from ganaudit.config import MIN_REACH
 from ganaudit.descriptors import DescriptorCard, Preprocessing
-from ganaudit.errors import ConfigError, GanauditError
-from ganaudit.files import write_whole
+from ganaudit.errors import ConfigError
+from ganaudit.files import write_output
 
 NAME = "card.json"
 _FORMAT, _KIND = 1, "descriptor card"
@@ -137,11 +137,7 @@ def write_card(path: Path, card: CardFile) -> None:
     text = json.dumps(card.document(), indent=2, ensure_ascii=False) + "\n"
     data = text.encode(errors="replace")
     _parsed(data, path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as error:
-        raise GanauditError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_output(path, data)
 
 
 def read_card(path: Path) -> CardFile:

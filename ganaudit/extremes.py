@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ganaudit.intervals import CONFIDENCE, Interval, unit_of, wilson, worst_mode
+from ganaudit.intervals import CONFIDENCE, Interval, unit_of, worst_mode
 from ganaudit.tally import Tally
 
 
@@ -76,7 +76,7 @@ def extremes(tally: Tally) -> tuple[Extreme, Extreme] | None:
         samples=n,
         low=_known(worst.rate.low),
         high=_known(worst.rate.high),
-        upper=_known(wilson(int(counts.max()), n).high),
+        upper=_known(worst.largest_rate.high),
     )
     sums = tally.similarity.sum(axis=1)  # [m]
     units = unit_of(tally, sums, tally.squares)  # [m]

@@ -1,7 +1,9 @@
 """Files that are whole or absent, and what is in them."""
 
+import errno
 import json
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from ganaudit.errors import ConfigError, GanauditError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 _DEEPEST = 100  # values within each other in a JSON file; ours have fewer than ten
 
 
@@ -31,10 +34,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that the user named, whole or not at all, with the folders above it.
+    """Write a file, whole or not at all, with the folders above it.
 
     Raises:
-      GanauditError: it cannot be written.
+      GanauditError: the disk is full or refuses, or it is no plain file.
     """
     try:
         if path.exists() and not path.is_file():  # a device would be replaced by a file
@@ -42,7 +45,17 @@ def write_output(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
-        raise GanauditError(f"{path} cannot be written: {error.strerror or error}") from error
+        reason = "the disk is full" if error.errno in FULL else error.strerror or error
+        raise GanauditError(f"{path} cannot be written: {reason}") from error
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """JSON as our files have it: indented, in Unicode, a line break at its end; a NaN is refused.
+
+    Raises:
+      ValueError: a number is NaN or infinite.
+    """
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def sha256_of(path: Path) -> str:

@@ -9,14 +9,12 @@ from typing import Any
 from ganaudit.comparable import Comparable
 from ganaudit.config import MIN_REACH, DiagnoseConfig
 from ganaudit.errors import ConfigError
-from ganaudit.files import read_json
 from ganaudit.measuring import measure
 from ganaudit.report import canonical, outputs, words
 from ganaudit.scoring import Scale, slots_until
 from ganaudit.slots import Stream
-from ganaudit.store import MANIFEST, Store, difference
+from ganaudit.store import Store, difference, read_manifest
 
-_MOST_BYTES = 2**22  # of manifest.json
 _MOST_SLOTS = 2**40
 ALIKE = 0.95  # scored anchors or samples of one run over another's: as good as equal
 
@@ -98,7 +96,7 @@ class Finished:
           GanauditError: a shard is damaged.
         """
         report = canonical.read(folder)
-        manifest = read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
+        manifest = read_manifest(folder)
         with outputs.complete(folder):
             figures = Comparable.read(report["comparable"])
             request, scale = report["request"], report["scale"]

@@ -203,8 +203,8 @@ def _change(kind: Kind, name: str, text: str) -> float:
     if value == 0:
         raise ConfigError(
             f"--{kind} {name}=0 would fail unchanged releases: drawing other anchors from the same "
-            "generator makes the worst mode look denser in 17 % of comparisons; allow at least a "
-            "few percent (the default is 40%)"
+            "generator makes the worst mode look denser in 5 to 28 % of comparisons; allow at "
+            "least a few percent (the default is 40%)"
         )
     most = 1.0 if kind == "max-decrease" else 1000.0
     if not 0.001 <= value < most:

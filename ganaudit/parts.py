@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from ganaudit import shards
 from ganaudit.config import MIN_REACH, Backend
 from ganaudit.errors import ConfigError, one_line
-from ganaudit.files import read_json
+from ganaudit.files import read_json, write_output
 from ganaudit.labels import MAX_LABELS, Law
 from ganaudit.report import canonical
 from ganaudit.slots import shard_ranges
 from ganaudit.starting import Run
-from ganaudit.store import MANIFEST, SCHEMA, write_file, write_json
+from ganaudit.store import MANIFEST, SCHEMA, read_manifest, write_json
 
 NAME = canonical.PART
 LABELS, _CHOICES = "labels.safetensors", "choices"
 _SCHEMA = 1
-_MOST_BYTES = 2**22  # of part.json, of manifest.json
+_MOST_BYTES = 2**22  # of part.json
 _MOST_LABEL_BYTES = 2**29 + 2**16
 _DEEPEST = 24  # levels of nested JSON
 _MANY = 1000  # sentences, options
@@ -95,7 +95,7 @@ class Part:
         """
         if self.law is not None:
             data = shards.encode({_CHOICES: self.law.choices.astype(np.int64)}, {})
-            write_file(self.folder / LABELS, data)
+            write_output(self.folder / LABELS, data)
         write_json(self.folder / NAME, self.document())
 
     def document(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _manifest(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest beside a part.json, of the same run."""
     if not path.is_file():
         raise ConfigError(f"{path} is missing: this is no part of a run")
-    found = read_json(path, most_bytes=_MOST_BYTES)
+    found = read_manifest(path.parent)
     _check_depth(found, path)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ConfigError(f"{path} is no manifest of this version; make the part again")

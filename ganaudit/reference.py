@@ -9,6 +9,7 @@ from typing import Any
 from ganaudit import fidelity
 from ganaudit.comparable import Comparable
 from ganaudit.errors import ConfigError, SourceError
+from ganaudit.finished import ALIKE
 from ganaudit.intervals import Interval
 from ganaudit.opening import Request, first_images, open_reference
 from ganaudit.rarefaction import box
@@ -19,7 +20,6 @@ from ganaudit.store import Store
 
 _LEAST = 64  # items, below which nothing can be compared
 _NEAREST = 5  # of density and coverage: more samples than that are needed
-_ALIKE = 0.95  # scored anchors or samples of one side over the other's: as good as equal
 _MARGIN = 1.4  # by which a worst mode must be denser: other anchors alone make it 1.2 times so
 
 
@@ -178,7 +178,7 @@ class Reference:
         anchors, samples = (min(pair) for pair in counts)
         if anchors < 1 or samples <= _NEAREST:
             raise self._refused(f"leaves {anchors} anchors and {samples} samples: too few")
-        if all(min(pair) >= _ALIKE * max(pair) for pair in counts):
+        if all(min(pair) >= ALIKE * max(pair) for pair in counts):
             return (self.anchors, self.samples), (self.anchors, self.samples)
         self.rarefied = True
         first = until(both, anchors)  # the samples follow, wherever the anchors end

@@ -11,7 +11,6 @@ whole or absent. The number of samples is no part of the manifest: a run can gro
 what is in a file.
 """
 
-import errno
 import json
 import os
 from collections import Counter
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from ganaudit import shards
 from ganaudit.errors import ConfigError, GanauditError
-from ganaudit.files import write_whole
+from ganaudit.files import FULL, json_text, read_json, write_output
 from ganaudit.generators import Status
 from ganaudit.images import HASH_BYTES
 from ganaudit.reasons import bounded, recorded
@@ -34,7 +33,7 @@ from ganaudit.slots import SHARD, Stream, ranges
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MOST_BYTES = 2**22  # of a manifest
 _REASONS = "reasons"  # its key in a shard's metadata; the other keys are versions
 
 
@@ -92,7 +91,7 @@ class Store:
                     f"{self.folder} already holds a run; continue it with --resume or name another "
                     "folder with --out"
                 )
-            self._check_same(_read_json(path), json.loads(json.dumps(pinned)))
+            self._check_same(read_manifest(self.folder), json.loads(json.dumps(pinned)))
             return
         if self.folder.is_dir() and any(self.folder.iterdir()):
             raise ConfigError(
@@ -103,7 +102,7 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise GanauditError(f"{self.folder} cannot be made: the disk is full") from error
             raise ConfigError(f"--out {self.folder} cannot be made: {error.strerror}") from error
         write_json(path, pinned)
@@ -146,7 +145,7 @@ class Store:
             arrays["picture_ends"] = ends
         why = {_REASONS: json.dumps(bounded(reasons))} if reasons else {}
         data = shards.encode(arrays, {**versions, **why})
-        write_file(self._place(stream, shard.start, shard.stop), data)
+        write_output(self._place(stream, shard.start, shard.stop), data)
 
     def adopt(self, stream: Stream, begin: int, end: int, path: Path) -> None:
         """Take over a shard file of slots [begin, end), unless the store has that one.
@@ -163,7 +162,7 @@ class Store:
             place.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, place)
         except OSError:
-            write_file(place, path.read_bytes())
+            write_output(place, path.read_bytes())
 
     def missing(
         self, stream: Stream, stop: int, part: tuple[int, int] | None = None
@@ -365,29 +364,17 @@ def _empty(count: int, width: int) -> Rows:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, whole or not at all; a NaN is a ValueError."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(path, text.encode(errors="replace"))  # names of files need not be UTF-8
+    text = json_text(content)
+    write_output(path, text.encode(errors="replace"))  # names of files need not be UTF-8
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all, and its folder where there is none.
+def read_manifest(folder: Path) -> Any:
+    """What a run's folder says decides its rows, as JSON values that anybody may have written.
 
     Raises:
-      GanauditError: the disk is full or refuses.
+      ConfigError: it is absent, too large, or no JSON.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-    except OSError as error:
-        reason = "the disk is full" if error.errno in _FULL else str(error)
-        raise GanauditError(f"{path} cannot be written: {reason}") from error
+    return read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
 
 
 def difference(found: Any, wanted: Any, where: str = "") -> tuple[str, str, str] | None:

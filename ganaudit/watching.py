@@ -76,7 +76,7 @@ class Watch:
         """Look at what was completed since; whether no more samples are needed."""
         while not self._over:
             stop = min(self.looked + SHARD, self.most)
-            if self._store.missing(Stream.SAMPLES, stop):
+            if self._store.lacks(Stream.SAMPLES, stop) is not None:
                 return False
             pieces = self._store.read(Stream.SAMPLES, stop, start=self.looked)
             self._tally = self._tallier.run((piece.rows, piece.valid) for piece in pieces)

@@ -137,7 +137,7 @@ def test_what_was_there_stays_if_it_cannot_be_replaced(
 
     (tmp_path / "out").write_bytes(b"before")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(GanauditError, match="out cannot be written: No space left on device"):
+    with pytest.raises(GanauditError, match="out cannot be written: the disk is full"):
         write_output(tmp_path / "out", b"after")
     assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"before"]
 

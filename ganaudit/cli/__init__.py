@@ -51,9 +51,8 @@ def main() -> None:
     except GanauditError as error:
         print(f"ganaudit: {complaint(error)}", file=sys.stderr)
         code = error.exit_code
-    except (
-        typer.Abort
-    ):  # Ctrl-C in older releases of typer, which end it with code 1: a failed gate
+    except typer.Abort:
+        # Ctrl-C, which older releases of typer would end with code 1: a failed gate.
         print("ganaudit: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except Exception as error:

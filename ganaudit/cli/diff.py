@@ -19,20 +19,18 @@ def diff(
     format_: Annotated[str, typer.Option("--format", help="rich or json, on stdout.")] = "rich",
 ) -> None:
     """Compare two finished runs: every figure, with the interval of its difference."""
-    import json
     from functools import partial
 
     from ganaudit.cli.running import check_format, print_result
     from ganaudit.config import split_outputs
     from ganaudit.difference import diff as compare
-    from ganaudit.files import write_output
+    from ganaudit.files import json_text, write_output
     from ganaudit.report import compared
 
     check_format(format_)
     wanted = split_outputs(tuple(output or ()), ("md", "json"))
     document = compare(a, b, rarefy=rarefy)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     for name, path in wanted:
-        shown = compared.render(document) if name == "md" else text
+        shown = compared.render(document) if name == "md" else json_text(document)
         write_output(path, shown.encode(errors="replace"))
     print_result(document, partial(compared.show, document), as_json=format_ == "json", where=None)

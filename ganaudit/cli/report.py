@@ -18,9 +18,9 @@ def report(
     format_: Annotated[str, typer.Option("--format", help="rich or json, on stdout.")] = "rich",
 ) -> None:
     """Render the report of a finished run again."""
-    import json
+    from functools import partial
 
-    from ganaudit.cli.running import check_format
+    from ganaudit.cli.running import check_format, print_result
     from ganaudit.config import split_outputs
     from ganaudit.report import canonical, outputs, terminal
 
@@ -30,7 +30,6 @@ def report(
     with outputs.complete(run):
         if wanted:
             outputs.write(document, run, wanted)
-        elif format_ == "json":
-            print(json.dumps(document, indent=2, ensure_ascii=False))
         else:
-            terminal.show(document, folder=run)
+            shown = partial(terminal.show, document, folder=run)
+            print_result(document, shown, as_json=format_ == "json", where=run / canonical.NAME)

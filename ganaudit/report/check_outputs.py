@@ -1,20 +1,15 @@
 """A check where people see it: one file a format, and GitHub's own places."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganaudit.config import CheckFormat
 from ganaudit.errors import GanauditError
-from ganaudit.files import write_output
+from ganaudit.files import json_text, write_output
 from ganaudit.report import badge, github, gitlab, junit, model_card, pull_request, sarif
 
 _MOST_SUMMARY = 2**20  # bytes that GitHub takes of all summaries of a step
-
-
-def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 _RENDERED: dict[CheckFormat, Callable[[Mapping[str, Any]], str]] = {
@@ -22,7 +17,7 @@ _RENDERED: dict[CheckFormat, Callable[[Mapping[str, Any]], str]] = {
     "github": github.summary,
     "gitlab": gitlab.render,
     "md": pull_request.render,
-    "json": _json,
+    "json": json_text,
     "sarif": sarif.render,
     "model-card": model_card.render,
     "badge": badge.render,

@@ -1,6 +1,5 @@
 """Reports by format, all from what a finished run keeps."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from jinja2 import TemplateError
 from ganaudit.config import OutputFormat
 from ganaudit.diagnosis import Diagnosis
 from ganaudit.errors import ConfigError, GanauditError, one_line
-from ganaudit.files import write_output
+from ganaudit.files import json_text, write_output
 from ganaudit.report import canonical, figures, html, markdown, table
 from ganaudit.store import write_json
 
@@ -99,7 +98,7 @@ def render(name: OutputFormat, report: Mapping[str, Any], folder: Path) -> bytes
     if name == "md":
         return markdown.render(report).encode()
     if name == "json":
-        return (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
+        return json_text(report).encode()
     rows = table.read(folder)
     if name == "csv":
         return rows.to_csv(index=False).encode()

@@ -8,11 +8,11 @@ placeholder of. Places are relative paths; of a file elsewhere on the machine, i
 """
 
 import hashlib
-import json
 import re
 from typing import Any
 from urllib.parse import quote
 
+from ganaudit.files import json_text
 from ganaudit.report import verdicts
 from ganaudit.report.verdicts import Document
 
@@ -51,7 +51,7 @@ def render(document: Document) -> str:
         "results": [_result(finding) for finding in document["files"][:_MOST]],
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(log)
 
 
 def _rule(name: str) -> dict[str, Any]:

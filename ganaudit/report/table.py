@@ -7,8 +7,8 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from ganaudit.diagnosis import Diagnosis
-from ganaudit.errors import ConfigError, GanauditError, one_line
-from ganaudit.files import write_whole
+from ganaudit.errors import ConfigError, one_line
+from ganaudit.files import write_output
 
 NAME = "per_anchor.parquet"
 
@@ -32,10 +32,7 @@ def write_parquet(diagnosis: Diagnosis, folder: Path) -> None:
     """Keep the table in a run's folder; a GanauditError where it cannot be written."""
     buffer = BytesIO()
     frame(diagnosis).to_parquet(buffer, index=False)
-    try:
-        write_whole(folder / NAME, buffer.getvalue())
-    except OSError as error:
-        raise GanauditError(f"{folder / NAME} cannot be written: {error.strerror}") from error
+    write_output(folder / NAME, buffer.getvalue())
 
 
 def read(folder: Path) -> pd.DataFrame:

@@ -121,7 +121,7 @@ def pictures_of(
         store.read(Stream.SAMPLES, found.samples),
         worst=found.diagnosis.worst_mode.anchor,
         modes=[mode.anchor for mode in found.diagnosis.dense_modes],
-        faceless=np.flatnonzero(found.status["samples"] == Status.NO_FACE).tolist(),
+        faceless=np.flatnonzero(found.status["samples"] == Status.NO_FACE.value).tolist(),
         seed=seed,
         device=scale.device,
     )

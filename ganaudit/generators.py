@@ -23,7 +23,11 @@ from ganaudit.slots import Draws, Prior
 
 
 class Status(IntEnum):
-    """What became of a slot. Only `OK` rows are scored; the others are counted and named."""
+    """What became of a slot. Only `OK` rows are scored; the others are counted and named.
+
+    NumPy takes `.value`: it asks an enum's class for attributes, which runs Python code inside
+    NumPy, and a Ctrl-C that arrives there is lost.
+    """
 
     OK = 0
     NO_FACE = 1  # the descriptor found nothing to describe

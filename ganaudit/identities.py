@@ -186,7 +186,7 @@ def embed(
             made = maker.rows(Stream.ANCHORS, start, stop)
             rows[start:stop], status[start:stop] = made.rows, made.status
             progress("embedding", stop, len(order))
-    kept = np.flatnonzero(status == Status.OK)
+    kept = np.flatnonzero(status == Status.OK.value)
     counts = np.bincount(status, minlength=len(Status))
     embedded = Embedded(
         rows=rows[kept],

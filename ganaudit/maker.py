@@ -188,7 +188,7 @@ class Maker:
         slots = np.arange(start, stop, dtype=np.int64)
         if isinstance(self._source, EmbeddingSource):
             return self._ready_rows(self._source, stream, slots)
-        status = np.full(len(slots), Status.FAILED, dtype=np.uint8)
+        status = np.full(len(slots), Status.FAILED.value, dtype=np.uint8)
         hashes = np.zeros((len(slots), HASH_BYTES), dtype=np.uint8)
         block = np.zeros((len(slots), self._recipe.width), dtype=np.float32)
         pictures = [b""] * len(slots) if self._recipe.keep else None
@@ -203,13 +203,13 @@ class Maker:
                         f"{self._recipe.width}"
                     )
                 block[position[valid]] = embedded[valid]
-                status[position] = np.where(valid, Status.OK, Status.NO_FACE)
+                status[position] = np.where(valid, Status.OK.value, Status.NO_FACE.value)
                 hashes[position] = content_hashes(images)
                 if pictures is not None:
                     for i, image in zip(position, images, strict=True):
                         pictures[i] = encode_picture(image)
             for where_failed, failure in rendered.failures.items():
-                status[first + where_failed] = failure.status
+                status[first + where_failed] = failure.status.value
                 self.reasons[failure.reason] += 1
         return Rows(start, block, status, hashes, pictures)
 
@@ -335,7 +335,7 @@ class Maker:
         self, source: EmbeddingSource, stream: Stream, slots: NDArray[np.int64]
     ) -> Rows:
         rows, valid = source.rows(self._items(stream, slots))
-        status = np.where(valid, Status.OK, Status.FAILED).astype(np.uint8)
+        status = np.where(valid, Status.OK.value, Status.FAILED.value).astype(np.uint8)
         digests = [blake2b(row.tobytes(), digest_size=HASH_BYTES).digest() for row in rows]
         hashes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(rows), HASH_BYTES)
         hashes = np.where(valid[:, None], hashes, 0).astype(np.uint8)

@@ -168,7 +168,7 @@ def _from(store: Store, first: int, stop: int) -> Iterator[Rows]:
 
 def valid_slots(store: Store, stream: Stream, stop: int) -> NDArray[np.bool_]:
     """[N] bool: the slots of [0, stop) that can be scored."""
-    return np.asarray(store.marks(stream, stop)[0] == Status.OK)
+    return np.asarray(store.marks(stream, stop)[0] == Status.OK.value)
 
 
 def until(valid: NDArray[np.bool_], count: int) -> int:

@@ -116,7 +116,7 @@ def _check_hashes(name: str, status: NDArray[np.uint8], hashes: NDArray[np.uint8
 
 def _kinds(status: NDArray[np.uint8], hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
     """[N] int64: 0, 1, ..., the same for the same hash; -1 where the status is not OK."""
-    scored = status == Status.OK
+    scored = status == Status.OK.value
     whole = np.ascontiguousarray(hashes[scored]).view(f"V{HASH_BYTES}").ravel()
     kinds = np.full(len(status), -1, dtype=np.int64)
     kinds[scored] = np.unique(whole, return_inverse=True)[1]
@@ -152,8 +152,8 @@ def _same_by_slot(anchors: NDArray[np.int64], samples: NDArray[np.int64]) -> boo
 
 def _failures(status: NDArray[np.uint8], reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     count = Counter(reasons)
-    no_face = int((status == Status.NO_FACE).sum())
-    failed = int((status != Status.OK).sum()) - no_face
+    no_face = int((status == Status.NO_FACE.value).sum())
+    failed = int((status != Status.OK.value).sum()) - no_face
     count[_UNRECORDED] += failed - sum(reasons.values())
     count[_NO_FACE] += no_face
     return sorted((+count).items(), key=lambda item: (-item[1], item[0]))

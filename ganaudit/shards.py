@@ -121,7 +121,7 @@ def check(path: Path, begin: int, end: int) -> int:
     for name, array in found.items():
         if array.dtype != _TYPES[name]:
             raise GanauditError(f"{path} is damaged: its {name} are of type {array.dtype}")
-    valid = found["status"] == Status.OK
+    valid = found["status"] == Status.OK.value
     rows = found["rows"][valid]
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     if not (np.abs(lengths - 1) <= _UNIT).all():  # NaN is no length either

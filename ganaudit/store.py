@@ -63,7 +63,7 @@ class Rows:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """[N] bool: the rows that are scored."""
-        return np.asarray(self.status == Status.OK)
+        return np.asarray(self.status == Status.OK.value)
 
 
 class Store:

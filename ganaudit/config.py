@@ -50,6 +50,7 @@ class DiagnoseConfig:
     set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
     plugin: tuple[str, ...] = ()  # Python files that bring generators and descriptors
     trust: bool = False  # programs in files (TorchScript, torch.export) may be run
+    strict_source: bool = False  # a checkpoint with a source text of no known release is refused
     max_faceless: float = 0.5  # share of images without a face from which a run is stopped
     backend: Backend = "auto"
     timeout_s: float = 300.0  # for opening the generator and for each batch it renders

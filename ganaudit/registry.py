@@ -2,8 +2,8 @@
 
 A factory takes its target by position and keyword-only options. `--set KEY=VALUE` fills them by the
 type of the parameter. A factory that has a `device` parameter is given the pipeline's, one with
-`trust` whether the user said --trust; one with `**options` takes the keys that nobody else knows,
-as text.
+`trust` or `strict_source` whether the user said --trust or --strict-source; one with `**options`
+takes the keys that nobody else knows, as text.
 
 A Python file that a user names (`--plugin FILE.py`) brings plugins too: its GENERATORS and
 DESCRIPTORS map names to factories.
@@ -27,7 +27,8 @@ from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheck
 from ganaudit.userfile import import_file
 
 Kind = Literal["generators", "descriptors", "fetchers"]
-_PROVIDED = ("device", "trust")  # parameters that the pipeline fills, not the user
+_PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin")  # also those without a header
+_PROVIDED = ("device", "trust", "strict_source")  # parameters that the pipeline fills, not the user
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]
 def _sniff(kind: Kind, path: Path) -> str:
     if path.is_dir():
         if kind == "generators":
-            return "images"
+            return "checkpoint" if (path / "config.json").is_file() else "images"
         raise ConfigError(f"{path} is a folder; a descriptor is a file")
     try:
         with path.open("rb") as file:
@@ -146,11 +147,12 @@ def _sniff(kind: Kind, path: Path) -> str:
     program = _program(path) if head.startswith(b"PK\x03\x04") else None
     if program is not None and (kind == "generators" or program == "torchscript"):
         return program
-    if head.startswith((b"\x80", b"PK\x03\x04")):
+    if head.startswith((b"\x80", b"PK\x03\x04")) or path.suffix.lower() in _PICKLED:
+        if kind == "generators":
+            return "checkpoint"
         raise UnsafeCheckpoint(
-            f"{path} is a pickle or a zip of pickles: reading it would run what it contains; "
-            "nothing was read. Wrap your own model in python:FILE.py:factory, or convert it to "
-            "safetensors",
+            f"{path} is a pickle or a zip of pickles, which no descriptor is told by; nothing of "
+            f"it was run. Name the descriptor that it has the weights of: NAME:{path}",
             path,
         )
     if path.suffix == ".py":
@@ -200,6 +202,7 @@ def open_plugin(
     *,
     device: object = None,
     trust: bool = False,
+    strict_source: bool = False,
     files: Sequence[str] = (),
 ) -> tuple[Any, str, str]:
     """Open the plugin that `spec` names: (object, plugin name, target).
@@ -210,6 +213,7 @@ def open_plugin(
       options: of the factory, as text.
       device: for a factory that asks.
       trust: the user said that programs in files may be run; for a factory that asks.
+      strict_source: the user said that unknown sources in checkpoints are refused; likewise.
       files: Python files that bring more plugins.
 
     Raises:
@@ -219,7 +223,9 @@ def open_plugin(
     name, target = resolve(kind, spec, files)
     factory = load(kind, name, files)
     what = f"the {kind[:-1]} {name!r}"
-    arguments = bind(factory, options, what=what, device=device, trust=trust)
+    arguments = bind(
+        factory, options, what=what, device=device, trust=trust, strict_source=strict_source
+    )
     try:
         return factory(target, **arguments), name, target
     except GanauditError:
@@ -239,6 +245,7 @@ def bind(
     what: str,
     device: object = None,
     trust: bool = False,
+    strict_source: bool = False,
     given: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments for `factory` from text, converted by the annotation of each parameter.
@@ -249,6 +256,7 @@ def bind(
       what: the factory, for messages.
       device: for a factory that asks.
       trust: likewise.
+      strict_source: likewise.
       given: values that it gets too if it has such parameters; None: not given.
 
     Raises:
@@ -273,7 +281,7 @@ def bind(
             raise ConfigError(f"{what} has no option {key!r}{_nearest(key, settable)}")
     known = {name: value for name, value in (given or {}).items() if value is not None}
     arguments |= {name: value for name, value in known.items() if name in keywords}
-    provided = {"device": device, "trust": trust}
+    provided = {"device": device, "trust": trust, "strict_source": strict_source}
     arguments |= {name: value for name, value in provided.items() if name in keywords}
     missing = [
         name

@@ -359,7 +359,6 @@ def test_a_full_disk_leaves_no_pass(run: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ganaudit.files.write_whole", full)
-    monkeypatch.setattr("ganaudit.files.write_whole", full)
     with pytest.raises(GanauditError, match="check.json cannot be written: the disk is full"):
         of_run(output=TOLD)
     assert os.listdir("out") == [] and not (run / "check.json").exists()

@@ -102,7 +102,7 @@ def load_native(path: Path) -> NativeCheckpoint:
         raise ConfigError(f"checkpoint must be a file, got {path}, which is none")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            network, arguments, facts = _read_header(path, file.metadata())
+            network, arguments, facts = header_of(path, file.metadata())
             module = _build_empty(path, network, arguments)
             came = {}
             for name in file.keys():  # noqa: SIM118, safe_open has no __iter__
@@ -126,10 +126,14 @@ def load_native(path: Path) -> NativeCheckpoint:
     return NativeCheckpoint(module=module.eval(), network=network, arguments=arguments, facts=facts)
 
 
-def _read_header(
+def header_of(
     path: Path, metadata: Mapping[str, str] | None
 ) -> tuple[str, dict[str, object], dict[str, object]]:
-    """Network, arguments and facts."""
+    """Network, arguments and facts of a file's metadata.
+
+    Raises:
+      ConfigError: there are none, or they are not of our format.
+    """
     if metadata is None or "ganaudit" not in metadata:
         _refuse(path, 'must have the metadata key "ganaudit"; it was not saved by ganaudit')
     try:

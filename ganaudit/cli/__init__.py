@@ -8,10 +8,12 @@ import typer
 from ganaudit.cli.baseline import baseline
 from ganaudit.cli.check import check
 from ganaudit.cli.config import config
+from ganaudit.cli.convert import convert
 from ganaudit.cli.diagnose import diagnose
 from ganaudit.cli.diff import diff
 from ganaudit.cli.doctor import doctor
 from ganaudit.cli.fetch import fetch
+from ganaudit.cli.inspect import inspect
 from ganaudit.cli.merge import merge
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
@@ -33,6 +35,8 @@ app.command()(diff)
 app.command()(report)
 app.command()(plugins)
 app.command()(threshold)
+app.command()(inspect)
+app.command()(convert)
 app.command()(doctor)
 app.command()(fetch)
 app.add_typer(baseline, name="baseline")

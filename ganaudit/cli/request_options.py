@@ -86,6 +86,12 @@ class RequestOptions:
         bool | None,
         typer.Option("--trust", help="Run programs in files: TorchScript, torch.export."),
     ]
+    strict_source: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict-source", help="Refuse a checkpoint with source of no known release."
+        ),
+    ]
     max_faceless: Annotated[
         float | None,
         typer.Option(help="Share of images without a face that stops a run at once [0.5]."),

@@ -37,6 +37,7 @@ class DCGANGenerator(nn.Module):
         """
         super().__init__()
         self.latent_size = check_size("latent_size", latent_size, 1, MAX_LATENT_SIZE)
+        self.latent_shape = (self.latent_size,)
         self.width = check_size("width", width, 1, MAX_WIDTH)
         self.channels, self.size = _check_image(channels, size)
         features = width * size // 4

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganaudit.checkpoints.state_dicts import StateDict, fill, read_state_dict
 from ganaudit.descriptors import DescriptorCard, Preprocessing, unit_rows
 from ganaudit.errors import ConfigError, UnsafeCheckpoint, one_line
 from ganaudit_plugins.descriptors.mtcnn import WINDOW, FaceDetector, detection_size
-from ganaudit_plugins.weights import StateDict, fill, read_state_dict
 
 RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
 MAX_DOWNLOAD = 2**29  # bytes
@@ -271,11 +271,18 @@ def _load(path: Path) -> tuple[nn.Module, StateDict]:
     state = read_state_dict(path)
     with torch.device("meta"):
         network: nn.Module = InceptionResnetV1()
-    fill(network, state, path, network="facenet", unused=lambda name: name in _CLASSIFIER)
+    fill(
+        network,
+        state.tensors,
+        where=str(path),
+        network="facenet",
+        size=state.size,
+        unused=lambda name: name in _CLASSIFIER,
+    )
     return network, state
 
 
 def _trained_on(state: StateDict) -> str | None:
     """By the classifier beside the network, one row an identity; None: nobody can say."""
     classifier = state.tensors.get("logits.weight")
-    return None if classifier is None else _IDENTITIES.get(len(classifier))
+    return None if classifier is None else _IDENTITIES.get(classifier.shape[0])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ganaudit_plugins.weights import fill, read_state_dict
+from ganaudit.checkpoints.state_dicts import fill, read_state_dict
 
 DETECTION_SIDE = 160  # shorter side to which smaller images are enlarged before faces are sought
 LONGEST_SIDE = 1280  # to which they may grow by that
@@ -55,7 +55,13 @@ class FaceDetector:
                 network = getattr(facenet_pytorch, f"{name[0].upper()}Net")(pretrained=False)
             path = folder / f"{name}.pt"
             state = read_state_dict(path)
-            fill(network, state, path, network=f"MTCNN's {name}")
+            fill(
+                network,
+                state.tensors,
+                where=str(path),
+                network=f"MTCNN's {name}",
+                size=state.size,
+            )
             networks.append(network.to(device))
             hashes[name] = state.sha256
         self._propose_net, self._refine_net, self._output_net = networks

@@ -7,9 +7,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from ganaudit.checkpoints.state_dicts import fill, read_state_dict
 from ganaudit.descriptors import Colour, DescriptorCard, Preprocessing, Resize, unit_rows
 from ganaudit.errors import ConfigError, one_line
-from ganaudit_plugins.weights import fill, read_state_dict
 
 _FILES = ("model.safetensors", "pytorch_model.bin")  # in a repository of the Hugging Face hub
 _IMAGES = 256  # described in one piece
@@ -211,7 +211,14 @@ def _load(timm: Any, target: str, path: Path, *, channels: int) -> tuple[nn.Modu
     except Exception as error:  # some networks of timm take no such arguments
         raise ConfigError(f"timm cannot build {target} ({one_line(error)})") from error
     classifier = set(whole.state_dict())
-    fill(network, state, path, network=f"timm:{target}", unused=lambda name: name in classifier)
+    fill(
+        network,
+        state.tensors,
+        where=str(path),
+        network=f"timm:{target}",
+        size=state.size,
+        unused=lambda name: name in classifier,
+    )
     return network, state.sha256
 
 

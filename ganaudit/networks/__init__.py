@@ -15,6 +15,14 @@ NETWORKS: Mapping[str, str] = {
     "dcgan": "ganaudit.networks.dcgan:DCGANGenerator",
     "collapsed": "ganaudit.networks.collapsed:CollapsedGenerator",
     "digit_embedder": "ganaudit.networks.digit_embedder:DigitEmbedder",
+    "biggan": "ganaudit.networks.biggan:BigGANGenerator",
+    "biggan_deep": "ganaudit.networks.biggan_deep:BigGANDeepGenerator",
+    "biggan_hub": "ganaudit.networks.biggan_hub:BigGANHubGenerator",
+    "pggan": "ganaudit.networks.pggan:PGGANGenerator",
+    "stylegan": "ganaudit.networks.stylegan:StyleGANGenerator",
+    "stylegan2": "ganaudit.networks.stylegan2:StyleGAN2Generator",
+    "stylegan2_discriminator": "ganaudit.networks.stylegan2_discriminator:StyleGAN2Discriminator",
+    "stylegan3": "ganaudit.networks.stylegan3:StyleGAN3Generator",
 }
 
 

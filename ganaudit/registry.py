@@ -12,6 +12,7 @@ DESCRIPTORS map names to factories.
 import difflib
 import inspect
 import math
+import os
 import struct
 import types
 import typing
@@ -118,7 +119,7 @@ def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]
     if name in known and (colon or not Path(spec).exists()):
         return name, target
     path = Path(spec)
-    if path.exists():
+    if os.path.exists(spec):  # Path.exists raises over an impossible name
         return _sniff(kind, path), spec
     if colon and name.isidentifier():
         raise PluginError(f"no {kind[:-1]} is called {name!r}{_nearest(name, known)}")
@@ -133,6 +134,8 @@ def _sniff(kind: Kind, path: Path) -> str:
         if kind == "generators":
             return "checkpoint" if (path / "config.json").is_file() else "images"
         raise ConfigError(f"{path} is a folder; a descriptor is a file")
+    if not path.is_file():  # opening a pipe would wait for its other end
+        raise ConfigError(f"{path} is no file")
     try:
         with path.open("rb") as file:
             head = file.read(16)

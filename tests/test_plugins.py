@@ -165,7 +165,7 @@ def test_a_wrong_latent_shape_is_the_generators_fault(config: Make, tmp_path: Pa
 
 
 def test_a_descriptor_is_no_generator_and_the_other_way_round(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must hold a generator: its state_dict is a digit_embedder"):
+    with pytest.raises(ConfigError, match="its state_dict is a digit_embedder"):
         facts = {"prior": "normal"}
         generator(f"checkpoint:{saved(tmp_path / 'd.safetensors', facts, 'digit_embedder')}")
     with pytest.raises(ConfigError, match="must be a digit_embedder, with its origin"):

@@ -11,8 +11,8 @@ from typing import Any, Literal, Optional
 
 import numpy as np
 import pytest
-import torch
 import safetensors.numpy
+import torch
 
 from ganaudit import registry
 from ganaudit.errors import ConfigError, PluginError, SourceError, UnsafeCheckpoint

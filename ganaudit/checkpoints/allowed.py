@@ -251,6 +251,7 @@ _BUILTINS: Mapping[str, Answer] = {
     "frozenset": _set,
     "list": _list,
     "dict": _dict,
+    "bytes": _bytearray,
     "bytearray": _bytearray,
     "object": _class_only,
 }

@@ -39,6 +39,7 @@ _PICKLES_BEGIN = b"\x80(]})lcdIJKLMNSTUVXFGB"  # also those of protocol 0
 _MOST_PARTS = 2**14  # of a network: modules, variables, components
 _MOST_ENTRIES = 2**10  # of what stands beside the networks
 _DEEPEST = 32
+_TENSOR = 4  # instructions, for what is said of a tensor or a part in the end
 _MOST_NAME = 2**8  # characters of a part's or a tensor's name
 _OLD_TUPLE = ("G", "D", "Gs")
 
@@ -91,7 +92,7 @@ def read(path: Path) -> Holding:
       ConfigError: no such file, too large, damaged, or of a format that we do not read.
       UnsafeCheckpoint: it is a program, or damaged where it asks for what is not on the allow-list.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises over an impossible name
         return _read_folder(path)
     data = _read_bytes(path)
     budget = Budget()
@@ -157,7 +158,7 @@ def _read(path: Path, data: bytes, budget: Budget) -> Holding:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"no such file: {path}")
     try:
         with path.open("rb") as file:
@@ -218,7 +219,7 @@ def _network(role: str, value: Any, budget: Budget) -> Network | None:
     if isinstance(value, Mapping):
         budget.spend(len(value))
     if isinstance(value, Mapping) and value and all(map(_is_array, value.values())):
-        budget.spend(MOST_VALUES)
+        budget.spend(MOST_VALUES + _TENSOR * len(value))
         role = "state_dict" if role == "network" else role
         tensors = {str(key): _array(item) for key, item in value.items()}
         return Network(role=role, name="", tensors=tensors)
@@ -303,7 +304,7 @@ def _entries(
         raise Malformed(f"a part's {key} must be a dict with names")
     if any(len(name) > _MOST_NAME for name in entries):
         raise Malformed(f"a part's {key} must have names of at most {_MOST_NAME} characters")
-    budget.spend(len(entries) * (1 + len(prefix) // 32))  # for names that begin with it
+    budget.spend(len(entries) * (_TENSOR + len(prefix) // 32))  # for names that begin with it
     yield from entries.items()
 
 
@@ -337,7 +338,7 @@ def _of_old(role: str, made: OldNetwork, budget: Budget, *, depth: int) -> Netwo
 def _variables(listed: Any, budget: Budget) -> dict[str, Array]:
     if not isinstance(listed, list | tuple) or len(listed) > _MOST_PARTS:
         raise Malformed("a network's variables must be a list of names with arrays")
-    budget.spend(len(listed))
+    budget.spend(_TENSOR * len(listed))
     tensors: dict[str, Array] = {}
     for pair in listed:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):

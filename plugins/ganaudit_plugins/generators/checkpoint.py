@@ -113,7 +113,7 @@ def open_checkpoint(
       role: the network's name in the file; None: G_ema before G, Gs before G, or the only one.
       prior: of the latents; None: the architecture's.
       latent_scale: what latents are multiplied by; None: 1.
-      psi: truncation in W, 0 (the mean image) to 1 (none); None: 1.
+      psi: truncation in W: 0 is the mean image, 1 none, -2 to 2; None: 1.
       cutoff: how many layers psi applies to; None: all.
       noise: of each layer: random (from the slot's seed), const (as the file stores it) or none;
         None: random.
@@ -161,10 +161,10 @@ def _style(opened: Opened, where: str, **asked: Any) -> dict[str, Any]:
     for name, value in asked.items():
         if value is not None and name not in known:
             raise ConfigError(f"{where}: a {opened.network} has no {name} to set")
-    for name in ("psi", "truncation"):
+    for name, low, high in (("psi", -2, 2), ("truncation", 0, 1)):
         value = asked[name]
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{where}: {name} must be in [0, 1], got {value}")
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"{where}: {name} must be in [{low}, {high}], got {value}")
     if asked["cutoff"] is not None and (asked["cutoff"] < 0 or asked["psi"] is None):
         raise ConfigError(f"{where}: cutoff must be 0 or more layers, and needs a psi")
     return {name: value for name, value in asked.items() if value is not None}

@@ -8,10 +8,14 @@ it has such a parameter. It returns
   [N, H, W, C]: uint8, or floating point in a declared range. One that declares `num_labels` is
   called with labels [N] int64 as well.
 
+A module of torch can be given weights that a file holds: `--set weights=FILE` reads a state dict
+without executing the file, and every tensor must fit.
+
 A callable declares `latent_shape`, `prior` and, for floating point, `range` as attributes, or
 the user does by --set; see `ganaudit_plugins.generators.declared`.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +24,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ganaudit.checkpoints.state_dicts import fill, read_state_dict
 from ganaudit.errors import ConfigError, PluginError, SourceError, one_line
 from ganaudit.files import sha256_of
 from ganaudit.generators import BlindGenerator, LatentGenerator, identity_of
@@ -40,6 +45,8 @@ def open_python(
     range: tuple[float, float] | None = None,  # noqa: A002 - the word a user types
     layout: Layout | None = None,
     num_labels: int | None = None,
+    weights: str | None = None,
+    role: str | None = None,
     **options: str,
 ) -> LatentGenerator | BlindGenerator:
     """Call a factory in a Python file.
@@ -54,6 +61,9 @@ def open_python(
       range: the values of black and white of floating-point images.
       layout: where the channels stand, if the shape leaves it open.
       num_labels: classes of a conditional generator, which is called with labels too.
+      weights: file with the state dict of the module that the factory returns; if the factory has
+        a parameter of this name, it is left to the factory.
+      role: key of that state dict, where the file holds several; likewise.
       options: of the factory.
 
     Raises:
@@ -81,6 +91,10 @@ def open_python(
         "layout": layout,
         "num_labels": num_labels,
     }
+    theirs_too = inspect.signature(factory).parameters if weights or role else {}
+    for key, text in (("weights", weights), ("role", role)):
+        if text is not None and key in theirs_too:
+            options[key] = text
     arguments = bind(
         factory, options, what=f"the factory {factory_name!r}", device=device, given=said
     )
@@ -90,6 +104,12 @@ def open_python(
         raise SourceError(f"the factory {factory_name!r} raised {one_line(error)}") from error
     identity = {"factory": factory_name, "sha256": sha256_of(path), **identity_of(made)}
     what = f"what {factory_name!r} returns"
+    if weights is not None and "weights" not in options:
+        _fill(made, Path(weights), None if "role" in options else role, factory_name)
+    elif role is not None and "role" not in options:
+        raise ConfigError(
+            "--set role says which weights of a file are meant; add --set weights=FILE"
+        )
     if callable(getattr(made, "stream", None)):
         _refuse_unused(said, "a blind generator draws its own input")
         size, seedable = getattr(made, "size", None), getattr(made, "seedable", False)
@@ -120,6 +140,17 @@ def open_python(
 
     declared = declare(what, said, theirs, by=f"the factory {factory_name!r}")
     return DeclaredGenerator(call, declared, identity=identity, module=held)
+
+
+def _fill(made: object, path: Path, role: str | None, factory_name: str) -> None:
+    """Weights from a file into what the factory made."""
+    if not isinstance(made, torch.nn.Module):
+        raise ConfigError(
+            f"--set weights={path} needs a factory that returns a module of torch; "
+            f"{factory_name!r} returns {type(made).__name__}"
+        )
+    state = read_state_dict(path, role)
+    fill(made, state.tensors, where=str(path), network=repr(factory_name), size=state.size)
 
 
 def _refuse_unused(declared: Mapping[str, object], why: str) -> None:

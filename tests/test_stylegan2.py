@@ -442,16 +442,14 @@ def test_forward_changes_nothing_and_passes_gradients() -> None:
 
 
 def test_the_largest_network_is_built_at_once_without_memory() -> None:
-    began = time.perf_counter()
-    most = {"img_resolution": 2048, "channel_base": 1 << 22, "channel_max": 8192}
+    most = {"img_resolution": 2048, "channel_base": 1 << 22, "channel_max": 8192, "c_dim": 100_000}
+    widest = {**SMALL, **most, "z_dim": 16384, "w_dim": 16384, "mapping_num_layers": 64}
     with torch.device("meta"):
-        made = networks.build(
-            "stylegan2",
-            {**SMALL, **most, "z_dim": 16384, "w_dim": 16384, "c_dim": 100_000,
-             "mapping_num_layers": 64},
-        )  # fmt: skip
-        networks.build("stylegan2_discriminator", {**SMALL_D, **most, "c_dim": 100_000})
-    assert time.perf_counter() - began < 2
+        networks.build("stylegan2", SMALL)  # what torch loads for its first meta tensors
+        began = time.process_time()
+        made = networks.build("stylegan2", widest)
+        networks.build("stylegan2_discriminator", SMALL_D | most)
+    assert time.process_time() - began < 1
     assert all(value.is_meta for value in made.state_dict().values())
 
 

@@ -12,8 +12,8 @@ from hostile_formats import zipped
 from torch import Tensor, nn
 
 from ganaudit.checkpoints.holdings import Holding, read
-from ganaudit.checkpoints.state_dicts import to_tensor
 from ganaudit.checkpoints.records import Array
+from ganaudit.checkpoints.state_dicts import to_tensor
 from ganaudit.errors import ConfigError, UnsafeCheckpoint
 
 DTYPES = (

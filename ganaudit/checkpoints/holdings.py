@@ -9,7 +9,8 @@ whether we have such a network: `families` does.
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from ganaudit.archives import entries_of, program_of
 from ganaudit.checkpoints.allowed import NumpyArray, OldNetwork, Persistent, source_hash
-from ganaudit.checkpoints.pickles import Budget, Malformed
+from ganaudit.checkpoints.pickles import Budget, Malformed, Unknown
 from ganaudit.checkpoints.records import (
     MOST_VALUES,
     Array,
@@ -52,7 +53,7 @@ class Holding:
       path: where it lies.
       kind: "pickle", "torch" or "safetensors".
       size: bytes.
-      sha256: of its bytes, hexadecimal.
+      digest: gives the SHA-256 of its bytes, hexadecimal; it may still be under way.
       networks: by role, in the file's order.
       beside: what else it holds: name to a word on its value.
       unknown: names that it asks for and that are not on the allow-list; nothing of them was run.
@@ -63,12 +64,17 @@ class Holding:
     path: Path
     kind: str
     size: int
-    sha256: str
+    digest: Callable[[], str]
     networks: Mapping[str, Network]
     beside: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the very bytes that were read, hexadecimal."""
+        return self.digest()
 
     def refuse_unknown(self) -> None:
         """Refuse a file that asks for anything that is not on the allow-list.
@@ -94,14 +100,14 @@ def read(path: Path) -> Holding:
     """
     if os.path.isdir(path):  # Path.is_dir raises over an impossible name
         return _read_folder(path)
-    data = _read_bytes(path)
+    data, digest = _read_bytes(path)
     budget = Budget()
     try:
-        return _read(path, data, budget)
+        return _read(path, data, digest, budget)
     except (Malformed, ConfigError) as error:
         if budget.unknown:  # whatever it is, it is not to be trusted with another reader
             Holding(
-                path=path, kind="pickle", size=len(data), sha256="", networks={},
+                path=path, kind="pickle", size=len(data), digest=digest, networks={},
                 unknown=tuple(budget.unknown),
             ).refuse_unknown()  # fmt: skip
         raise ConfigError(
@@ -123,7 +129,7 @@ def _read_folder(path: Path) -> Holding:
     return replace(read(path / names[0]), config=config)
 
 
-def _read(path: Path, data: bytes, budget: Budget) -> Holding:
+def _read(path: Path, data: bytes, digest: Callable[[], str], budget: Budget) -> Holding:
     metadata: Mapping[str, str] = {}
     if data.startswith(b"PK"):
         try:
@@ -149,7 +155,7 @@ def _read(path: Path, data: bytes, budget: Budget) -> Holding:
         path=path,
         kind=kind,
         size=len(data),
-        sha256=sha256(data).hexdigest(),
+        digest=digest,
         networks=networks,
         beside=beside,
         unknown=tuple(budget.unknown),
@@ -157,7 +163,8 @@ def _read(path: Path, data: bytes, budget: Budget) -> Holding:
     )
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> tuple[bytes, Callable[[], str]]:
+    """A file's bytes, and what gives their SHA-256, which takes as long as reading: beside."""
     if not os.path.isfile(path):
         raise ConfigError(f"no such file: {path}")
     try:
@@ -165,9 +172,13 @@ def _read_bytes(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
                 raise ConfigError(f"{path} has {size} bytes; a checkpoint may have {MAX_BYTES}")
-            return file.read(size)
+            data = file.read(size)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    hasher = ThreadPoolExecutor(max_workers=1)
+    digest = hasher.submit(lambda: sha256(data).hexdigest())
+    hasher.shutdown(wait=False)
+    return data, digest.result
 
 
 # -- from a value to networks ---------------------------------------------------------------------
@@ -242,6 +253,8 @@ def _is_old(value: Any) -> bool:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, Unknown):
+        return f"{value.name}, not made"
     if isinstance(value, dict | list | tuple | set):
         return f"a {type(value).__name__} of {len(value)}"
     return kind_of(value.array if isinstance(value, NumpyArray) else value)

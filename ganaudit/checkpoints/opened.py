@@ -1,6 +1,6 @@
 """From a stranger's file to a network of ours that holds its tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Opened:
       arguments: of its constructor, JSON values.
       facts: what the file or its format says beside it (prior, latent_shape, ...): unchecked.
       role: the network's name in the file.
-      sha256: of the file, hexadecimal.
+      digest: gives the SHA-256 of the file, hexadecimal; it may still be under way.
       notes: what was assumed or left out, a sentence each.
     """
 
@@ -36,8 +36,13 @@ class Opened:
     arguments: Mapping[str, Any]
     facts: Mapping[str, Any]
     role: str
-    sha256: str
+    digest: Callable[[], str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Of the very bytes that were read, hexadecimal."""
+        return self.digest()
 
 
 def open_network(
@@ -71,7 +76,7 @@ def open_network(
         arguments=found.arguments,
         facts=found.facts,
         role=network.role,
-        sha256=holding.sha256,
+        digest=holding.digest,
         notes=found.notes,
     )
 

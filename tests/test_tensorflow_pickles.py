@@ -12,7 +12,7 @@ import pytest
 import torch
 from tf_pickled import (
     DNNLIB,
-    PGGAN,
+    TFUTIL,
     OldNetwork,
     pggan_variables,
     stylegan2_network,
@@ -31,19 +31,19 @@ from ganaudit.checkpoints.tensorflow import MODULES, tensorflow
 from ganaudit.errors import ConfigError
 from ganaudit.networks.style_layers import low_pass
 
-PGGAN_KWARGS: dict[str, Any] = {
+PGGAN: dict[str, Any] = {
     "num_channels": 3,
     "resolution": 16,
     "latent_size": 5,
     "fmap_base": 32,
     "fmap_max": 6,
 }
-STYLEGAN_KWARGS: dict[str, Any] = PGGAN_KWARGS | {
+STYLEGAN: dict[str, Any] = PGGAN | {
     "dlatent_size": 4,
     "mapping_layers": 2,
     "mapping_fmaps": 6,
 }
-STYLEGAN2_KWARGS: dict[str, Any] = {
+STYLEGAN2: dict[str, Any] = {
     "num_channels": 3,
     "resolution": 16,
     "latent_size": 5,
@@ -74,8 +74,8 @@ def pggan(
     *, fused: bool = True, outputs_first: bool = True, lod: float = 0.0, **changes: Any
 ) -> tuple[nn.Module, OldNetwork]:
     known = {k: v for k, v in changes.items() if k != "dtype"}
-    module = filled("pggan", **PGGAN_KWARGS | known, lod=lod)
-    kwargs = PGGAN_KWARGS | changes | ({} if fused else {"fused_scale": False})
+    module = filled("pggan", **PGGAN | known, lod=lod)
+    kwargs = PGGAN | changes | ({} if fused else {"fused_scale": False})
     variables = pggan_variables(
         module, kwargs["resolution"], fused=fused, outputs_first=outputs_first, lod=lod
     )
@@ -89,8 +89,8 @@ def stylegan(
     extra: Mapping[str, Any] = {},  # noqa: B006
     **changes: Any,
 ) -> tuple[nn.Module, OldNetwork]:
-    module = filled("stylegan", **STYLEGAN_KWARGS | changes, lod=lod)
-    kwargs = STYLEGAN_KWARGS | changes | dict(extra)
+    module = filled("stylegan", **STYLEGAN | changes, lod=lod)
+    kwargs = STYLEGAN | changes | dict(extra)
     return module, stylegan_network(module, kwargs, fused=fused, lod=lod)
 
 
@@ -111,12 +111,12 @@ def stylegan2(
         "mapping_layer_features": 7,
     }
     module = filled("stylegan2", **arguments | dict(ours))
-    kwargs = STYLEGAN2_KWARGS | dict(theirs)
+    kwargs = STYLEGAN2 | dict(theirs)
     return module, stylegan2_network(module, kwargs, synthesis_name=synthesis_name)
 
 
 FAMILIES: dict[str, tuple[Callable[[], tuple[nn.Module, OldNetwork]], str]] = {
-    "pggan": (pggan, PGGAN),
+    "pggan": (pggan, TFUTIL),
     "stylegan": (stylegan, DNNLIB),
     "stylegan2": (stylegan2, DNNLIB),
 }
@@ -204,12 +204,12 @@ def test_a_source_text_is_never_run(tmp_path: Path) -> None:
 )
 def test_every_kind_of_pggan_is_read(changes: dict[str, Any], tmp_path: Path) -> None:
     wanted, network = pggan(**changes)
-    assert_same(reopened(tmp_path, network, module=PGGAN), wanted)
+    assert_same(reopened(tmp_path, network, module=TFUTIL), wanted)
 
 
 def test_defaults_of_a_pggan_are_those_of_its_program(tmp_path: Path) -> None:
     network = OldNetwork(function="G_paper", kwargs={}, variables={"lod": np.float32(0)})
-    plan = planned(tmp_path, network, module=PGGAN)
+    plan = planned(tmp_path, network, module=TFUTIL)
     assert plan is not None
     assert plan.arguments == {
         "resolution": 32, "num_channels": 1, "label_size": 0, "latent_size": None,
@@ -236,7 +236,7 @@ def test_square_weights_are_laid_out_as_the_source_or_the_class_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, network = square_pggan(outputs_first=True)
-    assert_same(reopened(tmp_path, network, module=PGGAN), wanted)
+    assert_same(reopened(tmp_path, network, module=TFUTIL), wanted)
     text = "the source of one of the programs\n"
     digest = holdings.source_hash(text)
     network = replace(network, source=text)
@@ -268,7 +268,7 @@ def test_sources_that_tell_the_layout_are_known_releases() -> None:
         {"lod": 1.75},
         {"fused": lambda size: True, "extra": {"fused_scale": True}},
         {"fused": lambda size: False, "extra": {"fused_scale": False}},
-        {"resolution": 128},
+        {"resolution": 128, "fmap_base": 128},
         {"structure": "fixed"},
         {"const_input_layer": False, "use_noise": False},
         {
@@ -446,6 +446,8 @@ def test_filters_are_those_that_our_network_makes(taps: Any) -> None:
         ("stylegan2", {"synthesis_func": "G_other"}, "synthesis_func = G_other is not implemented"),
         ("stylegan2", {"fmap_base": 32.5}, "fmap_base must be an integer"),
         ("stylegan2", {"resample_kernel": "soft"}, "resample_kernel must be numbers"),
+        ("stylegan2", {"resample_kernel": [1e300]}, "resample_kernel must be numbers"),
+        ("stylegan2", {"resample_kernel": [[1, 2], [3]]}, "resample_kernel must be numbers"),
         ("stylegan2", {"resample_kernel": [1, -1]}, "resample_kernel must be numbers of a sum"),
         ("stylegan2", {"architecture": "unet"}, "architecture must be one of|missing"),
         ("stylegan2", {"label_size": 3}, "embed"),
@@ -522,7 +524,7 @@ def test_a_missing_variable_is_refused_by_name(tmp_path: Path) -> None:
     _, network = pggan()
     left = {name: v for name, v in network.variables.items() if name != "8x8/Conv1/bias"}
     with pytest.raises(ConfigError, match="b8.bias1 is missing"):
-        reopened(tmp_path, replace(network, variables=left), module=PGGAN)
+        reopened(tmp_path, replace(network, variables=left), module=TFUTIL)
 
 
 @pytest.mark.parametrize("family", ["stylegan", "stylegan2"])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 SOURCE = "# a text in the place of a module's source\n"
-PGGAN, DNNLIB = "tfutil", "dnnlib.tflib.network"
+TFUTIL, DNNLIB = "tfutil", "dnnlib.tflib.network"
 Variables = dict[str, Any]
 
 

@@ -163,7 +163,7 @@ def _persistent(meta: Any) -> Persistent:
 
 
 def source_hash(source: Any) -> str:
-    """SHA-256 of a source text with plain line ends, hexadecimal.
+    """SHA-256 of a source text with plain line ends and no byte order mark, hexadecimal.
 
     Raises:
       Malformed: it is no text, or too long.
@@ -172,7 +172,7 @@ def source_hash(source: Any) -> str:
         source = str(source, "latin-1")
     if not isinstance(source, str) or len(source) > _MOST_SOURCE:
         raise Malformed("an embedded source must be a text")
-    text = source.replace("\r\n", "\n").replace("\r", "\n")
+    text = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -32,6 +32,7 @@ _WITHOUT_EFFECT = (
     "fused_modconv", "num_fp16_res", "structure",
 )  # fmt: skip
 _BINOMIAL = (1, 3, 3, 1)  # the default of every filter
+_MOST_TAP = 1e9
 _SEPARATE_FROM = 8  # taps, from which PyTorch's programs keep a filter one-dimensional
 
 
@@ -197,13 +198,14 @@ def _filters(arguments: Mapping[str, Any]) -> dict[str, FloatArray]:
 
 def _filter(taps: Any) -> FloatArray:
     try:
-        kernel = np.asarray(taps, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ConfigError("resample_kernel must be numbers") from error
+        given = np.asarray(taps, dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.array(np.inf)
+    # The network bounds them; here they must not overflow.
+    if given.ndim not in (1, 2) or not given.sum() or np.abs(given).max() > _MOST_TAP:
+        raise ConfigError("resample_kernel must be numbers of a sum other than 0")
+    kernel = given.astype(np.float32)
     if kernel.ndim == 1 and len(kernel) < _SEPARATE_FROM:
         kernel = np.outer(kernel, kernel)
-    total = kernel.sum()
-    if kernel.ndim not in (1, 2) or not total:
-        raise ConfigError("resample_kernel must be numbers of a sum other than 0")
-    normalized: FloatArray = kernel / total
+    normalized: FloatArray = kernel / kernel.sum()
     return normalized

@@ -13,11 +13,7 @@ KNOWN: Mapping[str, str] = {
     "53b4e1ec457171d4e2c1454d48013765ab626141c35cdd383b020950effe11a5":
         "stylegan2-ada-pytorch, training/networks.py",
     "b6f14e8fa2a95de4d38218fef31380c6a70de770f585107e209ff83075c307ef":
-        "stylegan3 of 2021-10-11, training/networks_stylegan2.py",
-    "b6f14e8fa2a95de4d38218fef31380c6a70de770f585107e209ff83075c307ef":
         "stylegan3, training/networks_stylegan2.py",
-    "06082fb3e8929e477f58fb8bc78e7ecb9a9209eb01444272d1d153c85a6a89f7":
-        "stylegan3 of 2021-10-11, training/networks_stylegan3.py",
     "06082fb3e8929e477f58fb8bc78e7ecb9a9209eb01444272d1d153c85a6a89f7":
         "stylegan3, training/networks_stylegan3.py",
     "59128b51ac64d5565b79017275f51532e7797bf1a1b701f5c1316bf8c6a4c959":

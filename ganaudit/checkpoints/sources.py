@@ -1,8 +1,9 @@
 """Embedded source texts that we know: those of public releases whose behaviour we implement.
 
-A text is known by the SHA-256 of its UTF-8 bytes with plain line ends and without a byte order mark,
-which Python leaves out when it reads a source. It is compared and never run. A file with another text may have been trained with changed code: if its names, arguments and
-tensors are those of a release, that release's behaviour is assumed, and said to be assumed.
+A text is known by the SHA-256 of its UTF-8 bytes with plain line ends and without a byte order
+mark, which Python leaves out when it reads a source. It is compared and never run. A file with
+another text may have been trained with changed code: if its names, arguments and tensors are
+those of a release, that release's behaviour is assumed, and said to be assumed.
 
 The digests were computed from the public repositories' histories.
 """

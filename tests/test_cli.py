@@ -1,5 +1,4 @@
 import json
-import pickle
 import subprocess
 import sys
 import time
@@ -173,10 +172,11 @@ def test_rows_that_describe_nothing_are_the_descriptors_fault(
 
 
 def test_a_pickle_is_refused_as_unsafe(ganaudit: Run) -> None:
-    Path("model.pkl").write_bytes(pickle.dumps({"weights": 1}))
+    Path("model.pkl").write_bytes(b"cos\nsystem\n(Vtouch ran\ntR.")
     ended = ganaudit("diagnose", "--generator", "model.pkl", "--descriptor", "digits")
     assert (ended.code, ended.out) == (5, "")
-    assert "model.pkl is a pickle" in ended.complaint
+    assert "model.pkl asks for os.system" in ended.complaint
+    assert not Path("ran").exists()
 
 
 def test_a_folder_of_another_run_is_refused_and_left_alone(ganaudit: Run) -> None:

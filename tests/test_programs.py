@@ -299,9 +299,10 @@ def test_a_path_is_told_apart_by_its_content(name: str, files: dict[str, Path]) 
 
 @pytest.mark.parametrize("make", [state_dict, pickled_module])
 def test_a_file_of_weights_is_taken_for_no_program(make: Callable[[Path], Path]) -> None:
-    for kind in ("generators", "descriptors"):
-        with pytest.raises(UnsafeCheckpoint, match="a pickle or a zip of pickles"):
-            registry.resolve(kind, str(make(Path("weights.pt"))))
+    path = str(make(Path("weights.pt")))
+    assert registry.resolve("generators", path) == ("checkpoint", path)
+    with pytest.raises(UnsafeCheckpoint, match="a pickle or a zip of pickles"):
+        registry.resolve("descriptors", path)
 
 
 # -- loading ----------------------------------------------------------------------------------

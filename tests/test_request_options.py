@@ -56,6 +56,7 @@ GIVEN: dict[str, tuple[tuple[str, ...], Any]] = {
     "set": (("--set", "a=1", "--set", "descriptor.b=2"), ("a=1", "descriptor.b=2")),
     "plugin": (("--plugin", "mine.py"), ("mine.py",)),
     "trust": (("--trust",), True),
+    "strict_source": (("--strict-source",), True),
     "max_faceless": (("--max-faceless", "0.25"), 0.25),
     "backend": (("--backend", "torch"), "torch"),
     "timeout_s": (("--timeout-s", "1.5"), 1.5),

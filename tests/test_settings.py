@@ -99,6 +99,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "keep": ("none", "none"),
         "set": ("a=1 descriptor.b=2", ("a=1", "descriptor.b=2")),
         "plugin": ("mine.py", ("mine.py",)),
+        "strict_source": ("true", True),
         "max_faceless": ("0.25", 0.25),
         "backend": ("faiss", "faiss"),
         "timeout_s": ("1.5", 1.5),
@@ -125,7 +126,7 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
         "set = ['a=1 2', 'descriptor.b=2']\ndescriptor-card = 'card.json'\n"
         "labels = 'uniform'\nmax-faceless = 1\nbackend = 'torch'\ntimeout-s = 2\n"
-        "format = 'json'\ndry_run = false",
+        "format = 'json'\ndry_run = false\nstrict-source = true",
     )
     found = resolve(DiagnoseConfig, {})
     assert {name for name, origin in found.origins.items() if origin == "default"} == {
@@ -154,6 +155,7 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         descriptor_card=Path("card.json"),
         labels="uniform",
         max_faceless=1.0,
+        strict_source=True,
         backend="torch",
         timeout_s=2.0,
         format="json",

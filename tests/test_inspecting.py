@@ -7,7 +7,7 @@ from typing import Any
 import pickled
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ganaudit import networks
@@ -160,3 +160,18 @@ def test_an_audit_of_a_pickle_from_request_to_report(ganaudit: Any) -> None:
         0.7,
     )
     assert any("unknown source" in sentence for sentence in report["assumptions"])
+
+
+@pytest.mark.parametrize("said", ["\ud800", "\u009b31m"])
+def test_facts_that_cannot_be_shown_are_refused(ganaudit: Any, said: str) -> None:
+    header = {
+        "format": 1,
+        "network": "stylegan2",
+        "arguments": ARGUMENTS | SYNTHESIS,
+        "facts": {"note": said},
+    }
+    save_file(network(1).state_dict(), "s.safetensors", {"ganaudit": json.dumps(header)})
+    for command in (("inspect", "s.safetensors"), ("inspect", "s.safetensors", "--format", "json")):
+        ended = ganaudit(*command)
+        assert ended.code == 2
+        assert "the facts of checkpoint s.safetensors must be plain values" in ended.complaint

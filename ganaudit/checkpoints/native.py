@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ganaudit import networks
+from ganaudit.checkpoints.records import plain
 from ganaudit.errors import ConfigError
 from ganaudit.files import write_whole
 
@@ -156,7 +157,8 @@ def header_of(
         _refuse(path, f"must hold its arguments as a JSON object, got {_kind(arguments)}")
     if not isinstance(facts, dict):
         _refuse(path, f"must hold its facts as a JSON object, got {_kind(facts)}")
-    return network, arguments, facts
+    # They are shown as they are: no control characters, nothing that cannot be encoded.
+    return network, arguments, plain(facts, what=f"the facts of checkpoint {path}")
 
 
 def _build_empty(path: Path, network: str, arguments: Mapping[str, object]) -> nn.Module:

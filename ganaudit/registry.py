@@ -132,7 +132,9 @@ def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]
 def _sniff(kind: Kind, path: Path) -> str:
     if path.is_dir():
         if kind == "generators":
-            return "checkpoint" if (path / "config.json").is_file() else "images"
+            config = (path / "config.json").is_file()
+            weights = config and any(f.suffix in (".bin", ".safetensors") for f in path.iterdir())
+            return "checkpoint" if weights else "images"
         raise ConfigError(f"{path} is a folder; a descriptor is a file")
     if not path.is_file():  # opening a pipe would wait for its other end
         raise ConfigError(f"{path} is no file")
@@ -150,9 +152,10 @@ def _sniff(kind: Kind, path: Path) -> str:
     program = _program(path) if head.startswith(b"PK\x03\x04") else None
     if program is not None and (kind == "generators" or program == "torchscript"):
         return program
-    if head.startswith((b"\x80", b"PK\x03\x04")) or path.suffix.lower() in _PICKLED:
-        if kind == "generators":
-            return "checkpoint"
+    pickled = head.startswith((b"\x80", b"PK\x03\x04"))
+    if kind == "generators" and (pickled or path.suffix.lower() in _PICKLED):
+        return "checkpoint"
+    if pickled:
         raise UnsafeCheckpoint(
             f"{path} is a pickle or a zip of pickles, which no descriptor is told by; nothing of "
             f"it was run. Name the descriptor that it has the weights of: NAME:{path}",

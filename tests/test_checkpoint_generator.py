@@ -188,9 +188,12 @@ def test_a_state_dict_goes_into_a_network_of_ours_that_the_user_names() -> None:
         ({}, "a state dict of no architecture that ganaudit knows by its names.*network=NAME"),
         ({"network": "nothing"}, "network must be one of biggan"),
         ({"network": "dcgan", "latent_size": "5"}, "required: latent_size, width"),
-        ({"network": "dcgan", "latent_size": "5", "width": "3", "size": "8"}, "must have shape"),
+        (
+            {"network": "dcgan", "latent_size": "5", "width": "3", "size": "8"},
+            "must be float32 .*, got float32",
+        ),
         ({"network": "dcgan", "latent_size": "1e99", "width": "3"}, "must be an integer in"),
-        ({"network": "digit_embedder", "width": "3"}, "is missing|must have shape|required"),
+        ({"network": "digit_embedder", "width": "3"}, "is missing|required"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(said: dict[str, str], message: str) -> None:
@@ -198,6 +201,22 @@ def test_what_does_not_fit_is_refused_by_name(said: dict[str, str], message: str
     torch.save(network.state_dict(), "dcgan.pt")
     with pytest.raises(ConfigError, match=message):
         opened("dcgan.pt", **said)
+
+
+def test_a_folder_says_itself_what_it_is() -> None:
+    Path("biggan").mkdir()
+    Path("biggan/config.json").write_text("{}")
+    torch.save({"generator.gen_z.weight_orig": torch.ones(2, 2)}, "biggan/pytorch_model.bin")
+    assert registry.resolve("generators", "biggan") == ("checkpoint", "biggan")
+    with pytest.raises(ConfigError, match="--set z_dim would change nothing"):
+        opened("biggan", z_dim="4")
+
+
+def test_pictures_beside_a_config_are_pictures() -> None:
+    Path("pictures").mkdir()
+    Path("pictures/config.json").write_text("{}")
+    Path("pictures/1.png").touch()
+    assert registry.resolve("generators", "pictures") == ("images", "pictures")
 
 
 # -- the user's own code --------------------------------------------------------------------------

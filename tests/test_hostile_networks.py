@@ -19,9 +19,8 @@ from torch import nn
 
 from ganaudit import networks
 from ganaudit.checkpoints.holdings import Holding, read
-from ganaudit.checkpoints.opened import fitting, open_network, plan_of
+from ganaudit.checkpoints.opened import filled, open_network, plan_of
 from ganaudit.checkpoints.records import ITEM_BYTES, Array, Network, Storage
-from ganaudit.checkpoints.state_dicts import fill
 from ganaudit.errors import ConfigError
 
 VALUES: tuple[Any, ...] = (
@@ -180,9 +179,7 @@ def _spoilt(good: Network, rng: random.Random) -> Network:
 
 
 def _open(holding: Holding, network: Network) -> None:
-    found = plan_of(holding, network)
-    module = fitting(found, holding)
-    fill(module, found.tensors, where="file", network=found.network, size=holding.size)
+    filled(plan_of(holding, network), holding)
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -175,3 +175,29 @@ def test_facts_that_cannot_be_shown_are_refused(ganaudit: Any, said: str) -> Non
         ended = ganaudit(*command)
         assert ended.code == 2
         assert "the facts of checkpoint s.safetensors must be plain values" in ended.complaint
+
+
+def test_what_was_assumed_of_a_file_is_still_said_of_its_conversion(ganaudit: Any) -> None:
+    assert ganaudit("convert", "style.pkl", "style.safetensors").code == 0
+    notes = open_network(Path("style.safetensors")).notes
+    assert notes == open_network(Path("style.pkl")).notes
+    assert "unknown source, standard behaviour assumed" in notes[0]
+
+
+def test_networks_with_confusing_names_are_told_apart(ganaudit: Any) -> None:
+    torch.save({"network": network(1).state_dict(), "state_dict": network(2).state_dict()}, "n.pt")
+    found = json.loads(ganaudit("inspect", "n.pt", "--format", "json").out)
+    assert [each["role"] for each in found["networks"]] == ["network", "state_dict"]
+
+
+def test_names_of_a_file_are_shown_as_they_are(ganaudit: Any) -> None:
+    torch.save({":smile:": {"[bold]w[/bold]": torch.ones(2)}}, "n.pt")
+    shown = ganaudit("inspect", "n.pt", "--tensors").out
+    assert ":smile:: 1 tensors" in shown and "[bold]w[/bold]" in shown
+
+
+def test_a_file_that_cannot_be_described_is_not_sent_to_inspect(ganaudit: Any) -> None:
+    Path("cut.pkl").write_bytes(b"cos\nsystem\n(")
+    ended = ganaudit("inspect", "cut.pkl")
+    assert ended.code == 5
+    assert ended.complaint.endswith("nothing of it was run")

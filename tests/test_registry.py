@@ -455,6 +455,7 @@ def test_a_pickle_under_any_name_is_refused_and_not_executed(
         ("descriptors", write_npy, "rows.npy", "is nothing that can be told apart by its content"),
         ("generators", write_text, "m.dat", "is nothing that can be told apart .* demo, embedd"),
         ("generators", write_nothing, "model", "is nothing that can be told apart"),
+        ("descriptors", write_text, "m.bin", "is nothing that can be told apart"),
         ("generators", write_text, "m.py", "m.py is Python; name the factory in it: python:.*m.py"),
     ],
 )

@@ -203,7 +203,7 @@ def test_a_pickle_that_asks_for_more_is_refused(tmp_path: Path) -> None:
         (NAME, {"size": (0,)}, "descriptor.size must be 1 to 8192 pixels"),
         (NAME, {"weights": Path("absent")}, "no such file: absent"),
         ("test_vit", {}, r"must hold the weights of timm:test_vit: cls_token is missing"),
-        (NAME, {"colour": "grey", "mean": (0.5,), "std": (0.5,)}, r"must have shape \[\d+, 1, 3"),
+        (NAME, {"colour": "grey", "mean": (0.5,), "std": (0.5,)}, r"must be float32 \[\d+, 1, 3"),
     ],
 )
 def test_what_cannot_be_opened_is_one_sentence(

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from ganaudit.checkpoints.pickles import Answer, Malformed, key_of
-from ganaudit.checkpoints.records import ITEM_BYTES, MOST_SIDES, Array, Storage
+from ganaudit.checkpoints.records import ITEM_BYTES, MOST_SIDES, Array, Storage, dense
 
 _MOST_SOURCE = 2**22  # characters of an embedded source text
 _NUMPY_KINDS = {
@@ -97,19 +97,11 @@ class NumpyArray:
         if len(piece) % item:
             raise Malformed("an array's bytes do not fill its last element")
         storage = Storage(kind.dtype, len(piece) // item, piece)
-        strides = _dense(shape[::-1])[::-1] if fortran else _dense(shape)
+        strides = dense(shape[::-1])[::-1] if fortran else dense(shape)
         array = Array(kind.dtype, shape, strides, 0, storage)
         if array.size != storage.size:
             raise Malformed(f"an array of shape {list(shape)} has {storage.size} elements")
         self.array = array
-
-
-def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The last dimension varies fastest."""
-    strides = [1]
-    for size in shape[:0:-1]:
-        strides.append(strides[-1] * size)
-    return tuple(strides[::-1][: len(shape)])
 
 
 def _sizes(value: Any) -> tuple[int, ...]:

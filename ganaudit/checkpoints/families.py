@@ -100,7 +100,7 @@ def plan(
 
 def _found(holding: Holding, network: Network, said: dict[str, Any]) -> Plan | None:
     bare = not network.name
-    if said and not bare:
+    if said and (not bare or holding.config is not None):
         raise ConfigError(
             f"--set {next(iter(said))} would change nothing: {network.role} of {holding.path} "
             "says itself what it is"

@@ -46,14 +46,29 @@ _OLD_TUPLE = ("G", "D", "Gs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holding:
+class Hashed:
+    """What came out of a file whose hash may still be under way.
+
+    Attributes:
+      digest: gives the SHA-256 of the very bytes that were read, hexadecimal.
+    """
+
+    digest: Callable[[], str]
+
+    @property
+    def sha256(self) -> str:
+        """Of the very bytes that were read, hexadecimal; waits for it."""
+        return self.digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding(Hashed):
     """A file, read.
 
     Attributes:
       path: where it lies.
       kind: "pickle", "torch" or "safetensors".
       size: bytes.
-      digest: gives the SHA-256 of its bytes, hexadecimal; it may still be under way.
       networks: by role, in the file's order.
       beside: what else it holds: name to a word on its value.
       unknown: names that it asks for and that are not on the allow-list; nothing of them was run.
@@ -64,17 +79,11 @@ class Holding:
     path: Path
     kind: str
     size: int
-    digest: Callable[[], str]
     networks: Mapping[str, Network]
     beside: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
-
-    @property
-    def sha256(self) -> str:
-        """Of the very bytes that were read, hexadecimal."""
-        return self.digest()
 
     def refuse_unknown(self) -> None:
         """Refuse a file that asks for anything that is not on the allow-list.
@@ -83,12 +92,16 @@ class Holding:
           UnsafeCheckpoint: it does.
         """
         if self.unknown:
-            more = f" and {len(self.unknown) - 1} more" if len(self.unknown) > 1 else ""
-            raise UnsafeCheckpoint(
-                f"{self.path} asks for {shown(self.unknown[0])}{more}, which would mean running "
-                "it; nothing of it was run. `ganaudit inspect` says what it holds",
-                self.path,
-            )
+            raise _refusal(self.path, self.unknown, "; `ganaudit inspect` says what it holds")
+
+
+def _refusal(path: Path, unknown: tuple[str, ...], remedy: str = "") -> UnsafeCheckpoint:
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    return UnsafeCheckpoint(
+        f"{path} asks for {shown(unknown[0])}{more}, which would mean running it; nothing of it "
+        f"was run{remedy}",
+        path,
+    )
 
 
 def read(path: Path) -> Holding:
@@ -106,10 +119,7 @@ def read(path: Path) -> Holding:
         return _read(path, data, digest, budget)
     except (Malformed, ConfigError) as error:
         if budget.unknown:  # whatever it is, it is not to be trusted with another reader
-            Holding(
-                path=path, kind="pickle", size=len(data), digest=digest, networks={},
-                unknown=tuple(budget.unknown),
-            ).refuse_unknown()  # fmt: skip
+            raise _refusal(path, tuple(budget.unknown)) from error
         raise ConfigError(
             f"{path} cannot be read as a checkpoint: {shown(str(error), 300)}; is it complete?"
         ) from error
@@ -132,17 +142,15 @@ def _read_folder(path: Path) -> Holding:
 def _read(path: Path, data: bytes, digest: Callable[[], str], budget: Budget) -> Holding:
     metadata: Mapping[str, str] = {}
     if data.startswith(b"PK"):
-        try:
-            program = program_of(entries_of(data))
-        except ConfigError as error:
-            raise Malformed(str(error)) from error
+        table = entries_of(data)
+        program = program_of(table)
         if program is not None:
             raise UnsafeCheckpoint(
                 f"{path} is a program of torch, not weights: reading it means running it, with "
                 f"--generator {program}:{path} and --trust, if you trust its author",
                 path,
             )
-        kind, value = "torch", read_zip(data, budget=budget)
+        kind, value = "torch", read_zip(data, table, budget=budget)
     elif data[8:9] == b"{":
         kind = "safetensors"
         value, metadata = read_safetensors(data)
@@ -191,7 +199,8 @@ def _networks(value: Any, budget: Budget) -> tuple[dict[str, Network], dict[str,
     """
     if isinstance(value, tuple) and len(value) == 3 and all(map(_is_old, value)):
         value = dict(zip(_OLD_TUPLE, value, strict=True))
-    found = _network("network", value, budget)
+    alone = "state_dict" if isinstance(value, Mapping) else "network"
+    found = _network(alone, value, budget)
     if found is not None:
         return {found.role: found}, {}
     if not isinstance(value, Mapping):
@@ -202,9 +211,9 @@ def _networks(value: Any, budget: Budget) -> tuple[dict[str, Network], dict[str,
         if len(networks) + len(beside) > _MOST_ENTRIES:
             raise Malformed(f"it holds more than {_MOST_ENTRIES} things")
         role = shown(str(key))
-        for name, found in _within(role, item, budget):
-            networks[name] = found
-        if not any(name == role or name.startswith(f"{role}.") for name in networks):
+        inside = dict(_within(role, item, budget))
+        networks |= inside
+        if not inside:
             beside[role] = _word(item)
     return networks, beside
 
@@ -231,7 +240,6 @@ def _network(role: str, value: Any, budget: Budget) -> Network | None:
         budget.spend(len(value))
     if isinstance(value, Mapping) and value and all(map(_is_array, value.values())):
         budget.spend(MOST_VALUES + _TENSOR * len(value))
-        role = "state_dict" if role == "network" else role
         tensors = {str(key): _array(item) for key, item in value.items()}
         return Network(role=role, name="", tensors=tensors)
     return None

@@ -45,16 +45,12 @@ def inspect(
     try:
         holding.refuse_unknown()
         chosen = choose(holding, None)
-        document["opens"] = chosen.role
-        plan_of(holding, chosen, strict_source=strict_source)
     except GanauditError as error:
-        document["opens"] = None
         return document, error
-    refused = {each["role"]: each["refused"] for each in networks}[chosen.role]
+    (refused,) = (each["refused"] for each in networks if each["role"] == chosen.role)
     if refused is not None:
-        document["opens"] = None
         return document, ConfigError(refused)
-    return document, None
+    return document | {"opens": chosen.role}, None
 
 
 def convert(
@@ -88,6 +84,8 @@ def convert(
     shape = getattr(opened.module, "latent_shape", None)
     facts = dict(opened.facts) | ({} if shape is None else {"latent_shape": list(shape)})
     facts["from"] = {"sha256": opened.sha256, "role": opened.role}
+    if opened.notes:
+        facts["notes"] = list(opened.notes)
     try:
         save_native(
             out, opened.module, network=opened.network, arguments=opened.arguments, facts=facts

@@ -13,43 +13,22 @@ torch's meta device, before a byte of a tensor is read.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from ganaudit import networks
 from ganaudit.checkpoints.records import plain
+from ganaudit.checkpoints.state_dicts import mismatch, not_finite
 from ganaudit.errors import ConfigError
 from ganaudit.files import write_whole
 
 FORMAT = 1
 
 _MOST_SHOWN = 80  # characters of a hostile file's text in a message
-_DTYPE_NAMES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class NativeCheckpoint:
-    """A network read from a file, in eval mode, with what the file says about it."""
-
-    module: nn.Module
-    network: str  # a key of ganaudit.networks.NETWORKS
-    arguments: Mapping[str, object]
-    facts: Mapping[str, object]  # JSON values, as the file states them: unchecked claims
 
 
 def save_native(
@@ -60,7 +39,7 @@ def save_native(
     arguments: Mapping[str, object],
     facts: Mapping[str, object],
 ) -> None:
-    """Writes `module` so that `load_native` gives it back, bit for bit.
+    """Writes `module` so that `opened.open_network` gives it back, bit for bit.
 
     The file appears whole or not at all. Equal inputs give equal bytes.
 
@@ -78,53 +57,14 @@ def save_native(
       OSError: the file cannot be written.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
-    came = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-    problem = _mismatch(_wanted(network, arguments), came) or _not_finite(tensors)
+    with torch.device("meta"):
+        wanted = networks.build(network, arguments).state_dict()
+    problem = mismatch(wanted, tensors, exact=True) or _not_finite(tensors)
     if problem:
         raise ValueError(f"module must be a {network} with finite values: {problem}")
     header = {"format": FORMAT, "network": network, "arguments": arguments, "facts": facts}
     metadata = {"ganaudit": json.dumps(header, sort_keys=True, allow_nan=False)}
     write_whole(Path(path), safetensors.torch.save(tensors, metadata))
-
-
-def load_native(path: Path) -> NativeCheckpoint:
-    """Reads a checkpoint on the CPU, in eval mode, executing nothing of it.
-
-    Args:
-      path: a file written by `save_native`, or by somebody who hopes we believe so.
-
-    Raises:
-      ConfigError: no readable safetensors file, no valid "ganaudit" metadata, an unknown
-        network or arguments out of bounds, tensors that are not the network's, or a value
-        that is not finite.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"checkpoint must be a file, got {path}, which is none")
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            network, arguments, facts = header_of(path, file.metadata())
-            module = _build_empty(path, network, arguments)
-            came = {}
-            for name in file.keys():  # noqa: SIM118, safe_open has no __iter__
-                declared = file.get_slice(name)
-                dtype = declared.get_dtype()
-                came[name] = (tuple(declared.get_shape()), _DTYPE_NAMES.get(dtype, dtype))
-            problem = _mismatch(_shapes(module), came)
-            if problem:
-                _refuse(path, f"must hold the tensors of its network {network}: {problem}")
-            # Copied, so that a later change of the file changes nothing here.
-            tensors = {name: file.get_tensor(name).clone() for name in came}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ConfigError(
-            f"checkpoint {path} must be a readable safetensors file, got: {_short(error)}; "
-            "copy it again or convert it"
-        ) from error
-    problem = _not_finite(tensors)
-    if problem:
-        _refuse(path, f"must hold finite values: {problem}")
-    module.load_state_dict(tensors, strict=True, assign=True)
-    return NativeCheckpoint(module=module.eval(), network=network, arguments=arguments, facts=facts)
 
 
 def header_of(
@@ -161,47 +101,11 @@ def header_of(
     return network, arguments, plain(facts, what=f"the facts of checkpoint {path}")
 
 
-def _build_empty(path: Path, network: str, arguments: Mapping[str, object]) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return networks.build(network, arguments)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"checkpoint {path} asks for a network we cannot build: {error}"
-        ) from error
-
-
-def _wanted(
-    network: str, arguments: Mapping[str, object]
-) -> dict[str, tuple[tuple[int, ...], object]]:
-    with torch.device("meta"):
-        return _shapes(networks.build(network, arguments))
-
-
-def _shapes(module: nn.Module) -> dict[str, tuple[tuple[int, ...], object]]:
-    return {name: (tuple(value.shape), value.dtype) for name, value in module.state_dict().items()}
-
-
-def _mismatch(
-    wanted: Mapping[str, tuple[tuple[int, ...], object]],
-    came: Mapping[str, tuple[tuple[int, ...], object]],
-) -> str | None:
-    """The first difference in names, shapes or dtypes, as a phrase; None: they agree."""
-    for name in sorted(wanted.keys() - came.keys()):
-        return f"{name} is missing"
-    for name in sorted(came.keys() - wanted.keys()):
-        return f"{_show(name)} does not belong to it"
-    for name, (shape, dtype) in wanted.items():
-        if came[name] != (shape, dtype):
-            return f"{name} must be {_form(shape, dtype)}, got {_form(*came[name])}"
-    return None
-
-
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     for name, tensor in tensors.items():
-        bad = int((~torch.isfinite(tensor)).sum())
+        bad = not_finite(tensor)
         if bad:
-            return f"{name} holds {bad} that are NaN or infinite"
+            return f"{name} holds {bad} values that are NaN or infinite"
     return None
 
 
@@ -214,10 +118,6 @@ def _finite_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{_show(text)} is not a finite number")
     return number
-
-
-def _form(shape: tuple[int, ...], dtype: object) -> str:
-    return f"{str(dtype).removeprefix('torch.')} {_show(list(shape))}"
 
 
 def _kind(value: object) -> str:

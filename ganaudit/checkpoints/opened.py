@@ -1,6 +1,6 @@
 """From a stranger's file to a network of ours that holds its tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from torch import nn
 
 from ganaudit import networks
 from ganaudit.checkpoints.families import choose, plan
-from ganaudit.checkpoints.holdings import Holding, read
+from ganaudit.checkpoints.holdings import Hashed, Holding, read
 from ganaudit.checkpoints.native import header_of
 from ganaudit.checkpoints.records import Network, Plan
-from ganaudit.checkpoints.state_dicts import check, fill
+from ganaudit.checkpoints.state_dicts import StateDict, check, fill
 from ganaudit.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class Opened(Hashed):
     """A network read from a file, on the CPU, in eval mode and without gradients.
 
     Attributes:
@@ -27,7 +27,6 @@ class Opened:
       arguments: of its constructor, JSON values.
       facts: what the file or its format says beside it (prior, latent_shape, ...): unchecked.
       role: the network's name in the file.
-      digest: gives the SHA-256 of the file, hexadecimal; it may still be under way.
       notes: what was assumed or left out, a sentence each.
     """
 
@@ -36,13 +35,7 @@ class Opened:
     arguments: Mapping[str, Any]
     facts: Mapping[str, Any]
     role: str
-    digest: Callable[[], str]
     notes: tuple[str, ...] = ()
-
-    @property
-    def sha256(self) -> str:
-        """Of the very bytes that were read, hexadecimal."""
-        return self.digest()
 
 
 def open_network(
@@ -68,10 +61,8 @@ def open_network(
     holding.refuse_unknown()
     network = choose(holding, role)
     found = plan_of(holding, network, said=said, strict_source=strict_source)
-    module = fitting(found, holding)
-    fill(module, found.tensors, where=str(path), network=found.network, size=holding.size)
     return Opened(
-        module=module,
+        module=filled(found, holding),
         network=found.network,
         arguments=found.arguments,
         facts=found.facts,
@@ -98,7 +89,26 @@ def plan_of(
     if said:
         raise ConfigError(f"--set {next(iter(said))}: {holding.path} says itself what it is")
     name, arguments, facts = header_of(holding.path, holding.metadata)
-    return Plan(network=name, arguments=arguments, tensors=network.tensors, facts=facts)
+    notes = facts.get("notes")
+    return Plan(
+        network=name,
+        arguments=arguments,
+        tensors=network.tensors,
+        facts=facts,
+        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        exact=True,
+    )
+
+
+def filled(plan: Plan, holding: Holding) -> nn.Module:
+    """The network of a plan with the tensors of the file, in eval mode.
+
+    Raises:
+      ConfigError: see `fitting`; or a value is not finite.
+    """
+    module = _empty(plan, holding.path)
+    fill(module, _state(plan, holding), network=plan.network)
+    return module
 
 
 def fitting(plan: Plan, holding: Holding) -> nn.Module:
@@ -107,13 +117,24 @@ def fitting(plan: Plan, holding: Holding) -> nn.Module:
     Raises:
       ConfigError: the arguments are out of bounds, or the tensors are those of another network.
     """
+    module = _empty(plan, holding.path)
+    check(module, _state(plan, holding), network=plan.network)
+    return module
+
+
+def _empty(plan: Plan, path: Path) -> nn.Module:
     try:
         with torch.device("meta"):
-            module = networks.build(plan.network, plan.arguments)
+            return networks.build(plan.network, plan.arguments)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            f"{holding.path} asks for a network that we cannot build: {error}"
-        ) from error
-    where, size = str(holding.path), holding.size
-    check(module, plan.tensors, where=where, network=plan.network, size=size)
-    return module
+        raise ConfigError(f"{path} asks for a network that we cannot build: {error}") from error
+
+
+def _state(plan: Plan, holding: Holding) -> StateDict:
+    return StateDict(
+        path=holding.path,
+        size=holding.size,
+        tensors=plan.tensors,
+        digest=holding.digest,
+        exact=plan.exact,
+    )

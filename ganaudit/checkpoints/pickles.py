@@ -17,7 +17,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ganaudit.checkpoints.records import shown
 
@@ -31,19 +31,11 @@ _MOST_ARGUMENTS = 16
 _COPIED = 2**8  # characters of a text that are as dear to copy as an instruction
 
 Answer = Callable[..., Any]  # takes the values that the pickle gives as arguments
-Persistent = Callable[[Any], Any]
+Outside = Callable[[Any], Any]  # makes a value of what a pickle says lies outside of it
 
 
 class Malformed(ValueError):
     """The bytes are no pickle that we can read: damaged, cut off, or made to be neither."""
-
-
-class Shell(Protocol):
-    """A value that a pickle fills after it was made."""
-
-    def build(self, state: Any) -> None:
-        """Take the state, inert values of any kind."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def read_pickle(
     allowed: Mapping[tuple[str, str], Any],
     *,
     budget: Budget,
-    persistent: Persistent | None = None,
+    persistent: Outside | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
     """The value that a pickle describes, and where it ends.
@@ -131,7 +123,7 @@ class _Machine:
         data: memoryview,
         allowed: Mapping[tuple[str, str], Any],
         budget: Budget,
-        persistent: Persistent | None,
+        persistent: Outside | None,
         start: int,
     ) -> None:
         self.data, self.at = data, start
@@ -204,10 +196,10 @@ class _Machine:
 
     def pop_mark(self) -> list[Any]:
         stack, i = self.stack, len(self.stack) - 1
-        while stack[i] is not _MARK:  # ends: below the stack is an IndexError of `pop`
+        while i >= 0 and stack[i] is not _MARK:
             i -= 1
-            if i < 0:
-                raise Malformed("a list of values ends that never began")
+        if i < 0:
+            raise Malformed("a list of values ends that never began")
         values = stack[i + 1 :]
         del stack[i:]
         return values

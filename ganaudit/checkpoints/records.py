@@ -4,7 +4,7 @@ Nothing here needs torch. A reader makes these; `families` says which of our net
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,14 @@ MOST_VALUES = 2**12  # plain values among a network's arguments
 _DEEPEST = 8
 _MOST_TEXT = 2**12
 _MOST_INTEGER = 2**63
+
+
+def dense(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a shape whose last dimension varies fastest, in elements."""
+    strides = [1]
+    for size in shape[:0:-1]:
+        strides.append(strides[-1] * size)
+    return tuple(strides[::-1][: len(shape)])
 
 
 @dataclass(eq=False)
@@ -144,6 +152,7 @@ class Plan:
       facts: what a generator declares beside its tensors (prior, truncation that the file's owner
         runs by default, ...), JSON values.
       notes: what was left out or assumed, a sentence each.
+      exact: the tensors must have the very dtypes of the network.
     """
 
     network: str
@@ -151,6 +160,7 @@ class Plan:
     tensors: Mapping[str, Array | NDArray[Any]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    exact: bool = False
 
 
 def plain(value: object, *, what: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganaudit.checkpoints.pickles import Malformed
-from ganaudit.checkpoints.records import ITEM_BYTES, MOST_SIDES, Array, Storage
+from ganaudit.checkpoints.records import ITEM_BYTES, MOST_SIDES, Array, Storage, dense
 
 _MOST_HEADER = 2**22  # JSON takes up to forty times its own size
 _MOST_TENSORS = 2**16
@@ -35,7 +35,15 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Array], Mapping[str, str]]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise Malformed("its metadata must be texts")
     body = memoryview(data)[8 + size :]
-    return {name: _array(entry, body) for name, entry in header.items()}, metadata
+    arrays = {name: _array(entry, body) for name, entry in header.items()}
+    end = 0
+    for begin, after in sorted(entry["data_offsets"] for entry in header.values()):
+        if begin != end:
+            raise Malformed("its tensors overlap, or leave bytes between them")
+        end = after
+    if end != len(body):
+        raise Malformed("there are bytes after its last tensor")
+    return arrays, metadata
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,11 +67,8 @@ def _array(entry: Any, body: memoryview) -> Array:
     if (end - begin) % ITEM_BYTES[dtype]:
         raise Malformed("a tensor's bytes do not fill its last element")
     storage = Storage(dtype, (end - begin) // ITEM_BYTES[dtype], body[begin:end])
-    strides = [1]
-    for side in shape[:0:-1]:
-        strides.append(strides[-1] * side)
     try:
-        array = Array(dtype, tuple(shape), tuple(strides[::-1][: len(shape)]), 0, storage)
+        array = Array(dtype, tuple(shape), dense(shape), 0, storage)
     except ValueError as error:
         raise Malformed(str(error)) from error
     if array.size != storage.size:

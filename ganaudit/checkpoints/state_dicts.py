@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganaudit.checkpoints.families import choose
-from ganaudit.checkpoints.holdings import read
+from ganaudit.checkpoints.holdings import Hashed, read
 from ganaudit.checkpoints.records import Array, shown
 from ganaudit.errors import ConfigError
 
@@ -21,18 +21,20 @@ _SLACK = 2**16  # bytes; small tensors may share them
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateDict:
-    """What a file of weights holds.
+class StateDict(Hashed):
+    """Tensors out of a file.
 
     Attributes:
-      tensors: by name: neither shapes nor values are checked.
-      sha256: hexadecimal, of the very bytes that were read.
+      path: of the file, for messages.
       size: of the file, bytes.
+      tensors: by name: neither shapes nor values are checked.
+      exact: they must have the very dtypes of their network; else they are converted to these.
     """
 
-    tensors: Mapping[str, Array]
-    sha256: str
+    path: Path
     size: int
+    tensors: Arrays
+    exact: bool = False
 
 
 def read_state_dict(path: Path, role: str | None = None) -> StateDict:
@@ -54,16 +56,14 @@ def read_state_dict(path: Path, role: str | None = None) -> StateDict:
             f"{path} must hold a state dict, a mapping of names to tensors; its "
             f"{network.role} is a network of class {network.name}"
         )
-    return StateDict(tensors=network.tensors, sha256=holding.sha256, size=holding.size)
+    return StateDict(path=path, size=holding.size, tensors=network.tensors, digest=holding.digest)
 
 
 def fill(
     module: nn.Module,
-    given: Arrays,
+    state: StateDict,
     *,
-    where: str,
     network: str,
-    size: int,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> None:
     """Put tensors into a network, in eval mode and without gradients.
@@ -73,27 +73,25 @@ def fill(
 
     Args:
       module: the network; it may lie on torch's meta device.
-      given: converted to the dtypes of the network.
-      where: the file, for messages.
+      state: the tensors.
       network: its name, for messages.
-      size: of the file, bytes.
       unused: names of tensors that may be given although the network has none such.
 
     Raises:
       ConfigError: see `check`; or a tensor holds a value that is not finite.
     """
-    check(module, given, where=where, network=network, size=size, unused=unused)
+    check(module, state, network=network, unused=unused)
     filled: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
-        if name not in given:
+        if name not in state.tensors:
             filled[name] = torch.zeros(value.shape, dtype=value.dtype)
             continue
-        filled[name] = tensor = to_tensor(given[name], value.dtype)
-        bad = 0 if _is_finite(tensor) else int((~torch.isfinite(tensor)).sum())
+        filled[name] = tensor = to_tensor(state.tensors[name], value.dtype)
+        bad = not_finite(tensor)
         if bad:
             raise ConfigError(
-                f"{where} must hold the weights of {network}: {name} holds {bad} values that are "
-                "NaN or infinite"
+                f"{state.path} must hold the weights of {network}: {name} holds {bad} values that "
+                "are NaN or infinite"
             )
     module.load_state_dict(filled, strict=True, assign=True)
     module.eval().requires_grad_(False)
@@ -101,24 +99,22 @@ def fill(
 
 def check(
     module: nn.Module,
-    given: Arrays,
+    state: StateDict,
     *,
-    where: str,
     network: str,
-    size: int,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Hold tensors against a network by name, shape and kind of number.
+    """Hold tensors against a network by name, shape and kind of number; see `fill`.
 
     Raises:
       ConfigError: a tensor is missing, left over, or of another shape or kind. Batch counters may
         be missing: they decide nothing in eval mode.
     """
     wanted = module.state_dict()
-    given = {name: array for name, array in given.items() if name in wanted or not unused(name)}
-    problem = _mismatch(wanted, given) or _shared(given, size)
+    given = {name: x for name, x in state.tensors.items() if name in wanted or not unused(name)}
+    problem = mismatch(wanted, given, exact=state.exact) or _shared(given, state.size)
     if problem is not None:
-        raise ConfigError(f"{where} must hold the weights of {network}: {problem}")
+        raise ConfigError(f"{state.path} must hold the weights of {network}: {problem}")
 
 
 def to_tensor(value: Array | NDArray[Any], dtype: torch.dtype) -> Tensor:
@@ -133,38 +129,52 @@ def to_tensor(value: Array | NDArray[Any], dtype: torch.dtype) -> Tensor:
     return made.to(dtype)
 
 
-def _mismatch(wanted: Mapping[str, Tensor], given: Arrays) -> str | None:
-    """The first difference; None: they agree."""
+def mismatch(
+    wanted: Mapping[str, Tensor],
+    given: Mapping[str, Array | NDArray[Any] | Tensor],
+    *,
+    exact: bool,
+) -> str | None:
+    """The first difference as a phrase; None: they agree.
+
+    Args:
+      wanted: a network's state dict.
+      given: what is to be it.
+      exact: dtypes must be equal, and counters of batches be there.
+    """
     for name in wanted:
-        if name not in given and not name.endswith("num_batches_tracked"):
+        if name not in given and (exact or not name.endswith("num_batches_tracked")):
             return f"{name} is missing"
     for name in given:
         if name not in wanted:
             return f"{shown(name)} does not belong to it"
     for name, came in given.items():
-        value = wanted[name]
-        if tuple(came.shape) != tuple(value.shape):
-            return f"{name} must have shape {list(value.shape)}, got {shown(str(list(came.shape)))}"
-        if ("float" in str(came.dtype)) != value.is_floating_point():
-            return f"{name} must be {value.dtype}, got {came.dtype}".replace("torch.", "")
+        dtype, other = (str(x.dtype).removeprefix("torch.") for x in (wanted[name], came))
+        alike = dtype == other if exact else ("float" in dtype) == ("float" in other)
+        shape, others = list(wanted[name].shape), list(came.shape)
+        if not alike or shape != others:
+            return f"{name} must be {dtype} {shape}, got {other} {shown(str(others))}"
     return None
 
 
 def _shared(given: Arrays, size: int) -> str | None:
     """A small file can describe large tensors by the same bytes again and again."""
     total = sum(array.nbytes for array in given.values() if isinstance(array, Array))
-    if total > size + _SLACK:
+    converted = sum(array.nbytes for array in given.values()) - total
+    if total > size + _SLACK or converted > 2 * size + _SLACK:  # from half precision, at most
+        total += converted
         return f"they have {total} bytes, more than the file, so that many must be the same bytes"
     return None
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def not_finite(tensor: Tensor) -> int:
+    """How many values are NaN or infinite."""
+    if not tensor.is_floating_point():
+        return 0
     # The sum is finite where no value is not, but for overflow, and takes no memory. It is NumPy's:
     # torch would start threads, which are in the way of the one that hashes the file.
-    if not tensor.is_floating_point():
-        return True
     if tensor.dtype != torch.bfloat16:
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(tensor.numpy().sum()):
-                return True
-    return bool(torch.isfinite(tensor).all())
+                return 0
+    return int((~torch.isfinite(tensor)).sum())

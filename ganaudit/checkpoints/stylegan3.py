@@ -7,10 +7,9 @@ or by its class SuperresGenerator. The discriminator beside it is StyleGAN2's.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from ganaudit.checkpoints.records import Network, Plan, kind_of, shown
+from ganaudit.checkpoints.constructors import Table, by_name, inner, translated
+from ganaudit.checkpoints.records import Network, Plan, shown
 from ganaudit.errors import ConfigError
 
 _MARK = "synthesis.input.freqs"
@@ -28,13 +27,12 @@ _TENSORS = re.compile(
 )
 _ORDER = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs")
 
-# Arguments with our name for them; None: of training or of half precision, without effect here.
-_MAPPING: Mapping[str, str | None] = {
+_MAPPING: Table = {
     "num_layers": "mapping_num_layers",
     "lr_multiplier": "mapping_lr_multiplier",
     "w_avg_beta": None,
 }
-_OTHERS: Mapping[str, str | None] = {
+_OTHERS: Table = {
     **{name: name for name in _ORDER[:-1]},
     **{name: name for name in ("channel_base", "channel_max", "num_layers", "num_critical")},
     **{name: name for name in ("first_cutoff", "first_stopband", "last_stopband_rel")},
@@ -55,20 +53,19 @@ def stylegan3(network: Network) -> Plan | None:
     if network.name != "Generator" or _MARK not in network.tensors:
         return None
     _check_parts(network)
-    given = _by_name(network)
-    mapping = given.pop("mapping_kwargs", {})
-    if not isinstance(mapping, dict):
-        raise ConfigError(f"mapping_kwargs must be a dict, got {kind_of(mapping)}")
-    arguments, unused = _translated(given, _OTHERS, "")
-    for_mapping, unused_there = _translated(mapping, _MAPPING, "mapping_kwargs.")
+    given = by_name(network, _ORDER)
+    mapping = inner(given, "mapping_kwargs")
+    arguments, notes = translated(
+        "StyleGAN3", (given, _OTHERS, ""), (mapping, _MAPPING, "mapping_kwargs.")
+    )
     missing = [name for name in _ORDER[:-1] if name not in arguments]
     if missing:
         raise ConfigError(f"{network.role}: a StyleGAN3 generator was made without {missing[0]}")
     return Plan(
         network="stylegan3",
-        arguments=arguments | for_mapping,
+        arguments=arguments,
         tensors=network.tensors,
-        notes=_notes(unused + unused_there),
+        notes=notes,
     )
 
 
@@ -84,44 +81,3 @@ def _check_parts(network: Network) -> None:
             f"{network.role} looks like a StyleGAN3 generator but has {strange[0]}, which the "
             "published program does not have: it is a variant that ganaudit does not implement"
         )
-
-
-def _by_name(network: Network) -> dict[str, Any]:
-    if len(network.args) > len(_ORDER):
-        raise ConfigError(
-            f"{network.role}: a StyleGAN3 generator was made with {len(network.args)} arguments "
-            f"by position; the published one takes {len(_ORDER)}"
-        )
-    given = dict(zip(_ORDER, network.args, strict=False))
-    twice = sorted(given.keys() & network.kwargs.keys())
-    if twice:
-        raise ConfigError(f"{network.role}: a StyleGAN3 generator was made with {twice[0]} twice")
-    return given | dict(network.kwargs)
-
-
-def _translated(
-    given: Mapping[str, Any], known: Mapping[str, str | None], prefix: str
-) -> tuple[dict[str, Any], list[str]]:
-    arguments: dict[str, Any] = {}
-    unused = []
-    for name, value in given.items():
-        if name not in known:
-            raise ConfigError(
-                f"StyleGAN3's constructor argument {prefix}{shown(name)} is not implemented: the "
-                "published program has none of this name"
-            )
-        ours = known[name]
-        if ours is None:
-            unused.append(name)
-        else:
-            arguments[ours] = value
-    return arguments, unused
-
-
-def _notes(unused: list[str]) -> tuple[str, ...]:
-    if not unused:
-        return ()
-    return (
-        f"{', '.join(unused)}: without effect here, where everything is computed in single "
-        "precision and nothing is trained.",
-    )

@@ -10,7 +10,6 @@ import struct
 import zipfile
 from typing import Any
 
-from ganaudit.archives import entries_of
 from ganaudit.checkpoints.allowed import ALLOWED, storage_of
 from ganaudit.checkpoints.pickles import Budget, Malformed, read_pickle
 from ganaudit.checkpoints.records import ITEM_BYTES, Storage, shown
@@ -99,14 +98,13 @@ def _read_old(data: memoryview, budget: Budget) -> Any:
     return value
 
 
-def read_zip(data: bytes, *, budget: Budget) -> Any:
-    """The value of a file of `torch.save`, a zip archive.
+def read_zip(data: bytes, table: list[zipfile.ZipInfo], *, budget: Budget) -> Any:
+    """The value of a file of `torch.save`, a zip archive with this table of contents.
 
     Raises:
       Malformed: it is none, or damaged.
-      ConfigError: the archive's table of contents cannot be read.
     """
-    entries = {entry.filename: entry for entry in entries_of(data)}
+    entries = {entry.filename: entry for entry in table}
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         raise Malformed("it holds no weights of torch (no data.pkl)")

@@ -123,7 +123,10 @@ def renamed(
 
 def single(array: Array) -> FloatArray:
     """An array as it is; one without dimensions, which a file may hold as a number, as float32."""
-    return array.numpy() if array.shape else array.numpy().astype(np.float32)
+    if array.shape:
+        return array.numpy()
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+        return array.numpy().astype(np.float32)
 
 
 def number(tensors: Mapping[str, Array], name: str, *, where: str) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 _MOST = 24  # names listed in a line
@@ -17,11 +16,8 @@ def show(document: Mapping[str, Any], *, tensors: bool = False) -> None:
       document: of `inspect`.
       tensors: list every tensor.
     """
-    console = Console(highlight=False, soft_wrap=True)
-
-    def say(text: str) -> None:
-        console.print(escape(text))
-
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    say = console.print
     kind = {"torch": "a file of torch", "safetensors": "safetensors"}.get(
         document["kind"], "a pickle"
     )
@@ -81,5 +77,5 @@ def _tensors(network: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2), show_header=False)
     for tensor in network["tensors"]:
         shape = "x".join(map(str, tensor["shape"])) or "scalar"
-        table.add_row(escape(f"  {tensor['name']}"), tensor["dtype"], shape)
+        table.add_row(f"  {tensor['name']}", tensor["dtype"], shape)
     return table

@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganaudit.checkpoints.native import load_native
+from ganaudit.checkpoints.opened import open_network
 from ganaudit.descriptors import DescriptorCard, Preprocessing, unit_rows
 from ganaudit.errors import ConfigError
-from ganaudit.files import sha256_of
 
 
 class DigitsDescriptor:
@@ -17,18 +16,18 @@ class DigitsDescriptor:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load the network and the scale that was measured with it."""
-        checkpoint = load_native(path)
-        facts = checkpoint.facts
+        opened = open_network(path)
+        facts = opened.facts
         theta, radius, origin = (facts.get(name) for name in ("theta", "radius", "origin"))
-        if checkpoint.network != "digit_embedder" or not isinstance(origin, str):
+        if opened.network != "digit_embedder" or not isinstance(origin, str):
             raise ConfigError(f"checkpoint {path} must be a digit_embedder, with its origin")
-        self._module = checkpoint.module.to(device)
+        self._module = opened.module.to(device)
         self._preprocessing = Preprocessing(
             size=(16, 16), mean=(0.5,), std=(0.5,), resize="bicubic", colour="grey"
         )
         self.card = DescriptorCard(
             name="digits",
-            weights_sha256=sha256_of(path),
+            weights_sha256=opened.sha256,
             licence="Apache-2.0",
             preprocessing=self._preprocessing,
             theta=_fraction(path, "theta", theta),

@@ -271,14 +271,7 @@ def _load(path: Path) -> tuple[nn.Module, StateDict]:
     state = read_state_dict(path)
     with torch.device("meta"):
         network: nn.Module = InceptionResnetV1()
-    fill(
-        network,
-        state.tensors,
-        where=str(path),
-        network="facenet",
-        size=state.size,
-        unused=lambda name: name in _CLASSIFIER,
-    )
+    fill(network, state, network="facenet", unused=lambda name: name in _CLASSIFIER)
     return network, state
 
 

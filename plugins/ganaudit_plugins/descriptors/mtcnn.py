@@ -55,13 +55,7 @@ class FaceDetector:
                 network = getattr(facenet_pytorch, f"{name[0].upper()}Net")(pretrained=False)
             path = folder / f"{name}.pt"
             state = read_state_dict(path)
-            fill(
-                network,
-                state.tensors,
-                where=str(path),
-                network=f"MTCNN's {name}",
-                size=state.size,
-            )
+            fill(network, state, network=f"MTCNN's {name}")
             networks.append(network.to(device))
             hashes[name] = state.sha256
         self._propose_net, self._refine_net, self._output_net = networks

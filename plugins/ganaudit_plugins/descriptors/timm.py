@@ -211,14 +211,7 @@ def _load(timm: Any, target: str, path: Path, *, channels: int) -> tuple[nn.Modu
     except Exception as error:  # some networks of timm take no such arguments
         raise ConfigError(f"timm cannot build {target} ({one_line(error)})") from error
     classifier = set(whole.state_dict())
-    fill(
-        network,
-        state.tensors,
-        where=str(path),
-        network=f"timm:{target}",
-        size=state.size,
-        unused=lambda name: name in classifier,
-    )
+    fill(network, state, network=f"timm:{target}", unused=lambda name: name in classifier)
     return network, state.sha256
 
 

@@ -149,8 +149,7 @@ def _fill(made: object, path: Path, role: str | None, factory_name: str) -> None
             f"--set weights={path} needs a factory that returns a module of torch; "
             f"{factory_name!r} returns {type(made).__name__}"
         )
-    state = read_state_dict(path, role)
-    fill(made, state.tensors, where=str(path), network=repr(factory_name), size=state.size)
+    fill(made, read_state_dict(path, role), network=repr(factory_name))
 
 
 def _refuse_unused(declared: Mapping[str, object], why: str) -> None:

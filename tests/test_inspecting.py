@@ -160,6 +160,8 @@ def test_an_audit_of_a_pickle_from_request_to_report(ganaudit: Any) -> None:
         0.7,
     )
     assert any("unknown source" in sentence for sentence in report["assumptions"])
+    prior = "Latents are drawn from the normal prior, as the architecture says."
+    assert prior in report["assumptions"]
 
 
 @pytest.mark.parametrize("said", ["\ud800", "\u009b31m"])

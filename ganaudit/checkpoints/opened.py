@@ -28,6 +28,7 @@ class Opened(Hashed):
       facts: what the file or its format says beside it (prior, latent_shape, ...): unchecked.
       role: the network's name in the file.
       notes: what was assumed or left out, a sentence each.
+      own: the facts are the file's own words; else they follow from the architecture.
     """
 
     module: nn.Module
@@ -36,6 +37,7 @@ class Opened(Hashed):
     facts: Mapping[str, Any]
     role: str
     notes: tuple[str, ...] = ()
+    own: bool = False
 
 
 def open_network(
@@ -69,6 +71,7 @@ def open_network(
         role=network.role,
         digest=holding.digest,
         notes=found.notes,
+        own=found.own,
     )
 
 
@@ -96,7 +99,7 @@ def plan_of(
         tensors=network.tensors,
         facts=facts,
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
-        exact=True,
+        own=True,
     )
 
 
@@ -136,5 +139,5 @@ def _state(plan: Plan, holding: Holding) -> StateDict:
         size=holding.size,
         tensors=plan.tensors,
         digest=holding.digest,
-        exact=plan.exact,
+        exact=plan.own,
     )

@@ -152,7 +152,8 @@ class Plan:
       facts: what a generator declares beside its tensors (prior, truncation that the file's owner
         runs by default, ...), JSON values.
       notes: what was left out or assumed, a sentence each.
-      exact: the tensors must have the very dtypes of the network.
+      own: the file is one of `save_native`: it states all of this itself, and its tensors must have
+        the very dtypes of the network.
     """
 
     network: str
@@ -160,7 +161,7 @@ class Plan:
     tensors: Mapping[str, Array | NDArray[Any]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    exact: bool = False
+    own: bool = False
 
 
 def plain(value: object, *, what: str) -> Any:

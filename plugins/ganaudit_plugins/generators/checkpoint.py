@@ -141,7 +141,10 @@ def open_checkpoint(
         "prior": opened.facts.get("prior"),
         "latent_scale": style.get("truncation"),
     }
-    declared = declare(where, {"prior": prior, "latent_scale": latent_scale}, theirs, by="the file")
+    said_here = {"prior": prior, "latent_scale": latent_scale}
+    declared = declare(
+        where, said_here, theirs, by="the file" if opened.own else "the architecture"
+    )
     takes_noise = "noise" in _options_of(opened.module)
     if noise is not None and not takes_noise:
         raise ConfigError(f"{where}: a {opened.network} has no noise to set")

@@ -1,5 +1,6 @@
 """`ganaudit inspect` and `convert`, by command line."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ganaudit import networks
+from ganaudit.checkpoints.allowed import source_hash
 from ganaudit.checkpoints.holdings import read
 from ganaudit.checkpoints.opened import open_network
 from ganaudit.checkpoints.sources import KNOWN
@@ -203,3 +205,25 @@ def test_a_file_that_cannot_be_described_is_not_sent_to_inspect(ganaudit: Any) -
     ended = ganaudit("inspect", "cut.pkl")
     assert ended.code == 5
     assert ended.complaint.endswith("nothing of it was run")
+
+
+@pytest.mark.parametrize("kind", ["_forward_hooks", "_forward_pre_hooks"])
+def test_code_attached_to_the_forward_pass_is_refused(ganaudit: Any, kind: str) -> None:
+    content = {
+        "G_ema": pickled.NvidiaNetwork(
+            module=network(1),
+            kwargs=ARGUMENTS | {"synthesis_kwargs": SYNTHESIS},
+            state={kind: {0: "whatever a hook is"}},
+        )
+    }
+    pickled.write_nvidia_pickle(Path("hooked.pkl"), content)
+    ended = ganaudit("inspect", "hooked.pkl")
+    assert ended.code == 2
+    assert "has code attached to the network that would run with every image" in ended.complaint
+
+
+def test_a_source_is_known_whatever_its_line_ends_and_byte_order_mark() -> None:
+    text = "def f():\n    return 1\n"
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    for written in (text, "\ufeff" + text, text.replace("\n", "\r\n"), text.replace("\n", "\r")):
+        assert source_hash(written) == wanted

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,3 +175,16 @@ def test_every_name_of_the_door_leads_somewhere() -> None:
         assert getattr(ganaudit, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'ganaudit' has no attribute 'nothing'"):
         _ = ganaudit.nothing
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name_of)
+def test_numpy_is_given_no_enum(path: Path) -> None:
+    """It would ask the enum's class in Python code, and lose a Ctrl-C that arrives there."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    given: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            given += [] if ast.unparse(node.left) == "answer.status" else node.comparators
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("np."):
+            given += node.args
+    assert not [x for x in map(ast.unparse, given) if re.fullmatch(r"Status\.[A-Z_]+", x)]

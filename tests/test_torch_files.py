@@ -1,6 +1,7 @@
 """Files of torch.save, in both layouts, against torch's own reader."""
 
 import io
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,16 @@ def test_a_stride_that_counts_for_nothing_may_be_anything(tmp_path: Path) -> Non
     assert found["one"].numpy().tobytes() == bytes(range(16))
     assert found["none"].numpy().shape == (0, 4)
     assert found["last"].numpy().tobytes() == bytes(range(12, 16))
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 2**40, -1])
+def test_a_storage_of_more_or_fewer_elements_than_announced_is_refused(
+    size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"w": some(4)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    assert data[-24:-16] == struct.pack("<q", 4)  # before four numbers of four bytes
+    path.write_bytes(data[:-24] + struct.pack("<q", size) + data[-16:])
+    with pytest.raises(ConfigError, match=f"a storage of 4 elements comes with {size}"):
+        read(path)

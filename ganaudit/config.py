@@ -21,72 +21,87 @@ CheckFormat = Literal["junit", "github", "gitlab", "md", "json", "sarif", "model
 Inconclusive = Literal["report", "pass", "fail"]
 
 MIN_REACH = 1e-6  # of theta and radius: float32 rows tell no smaller angles apart
+MOST_SHOWN = 256  # images of a grid
 _MOST_PARTS = 4096  # of a run, by --shard
 _LOOKED_EVERY = 512  # samples between two looks of --until-decided: a shard of the store
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiagnoseConfig:
+class GeneratorConfig:
+    """What every request says that asks a generator for images."""
+
+    generator: str = ""  # a path, an address, NAME:TARGET or demo
+    labels: str | None = None  # uniform, a class number, or a file of labels; None: uniform
+    seed: int = 0
+    batch: int | None = None  # images rendered at once; None: chosen from memory
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
+    plugin: tuple[str, ...] = ()  # Python files that bring generators and descriptors
+    trust: bool = False  # programs in files (TorchScript, torch.export) may be run
+    strict_source: bool = False  # a checkpoint with a source text of no known release is refused
+    max_requests: int | None = None  # sent to a service, repeats included; None: any number
+    timeout_s: float = 300.0  # for opening the generator, each batch or each answer of a service
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        if not self.generator:
+            raise ConfigError("--generator is needed: a path, an address, NAME:TARGET or demo")
+        check_at_least_one(self, ("batch", "max_requests"))
+        if not 0 < self.timeout_s < 1e7:
+            raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
+        check_seed(self.seed)
+        check_texts(self, ("generator", "labels", "set", "plugin"))
+        split_options(self.set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnoseConfig(GeneratorConfig):
     """Request of `ganaudit diagnose`."""
 
-    generator: str = ""  # a path, NAME:TARGET or demo
     descriptor: str | None = None  # a path, NAME or NAME:TARGET; None: the card's, or the demo's
     descriptor_card: Path | None = None  # what `ganaudit threshold` measured of the descriptor
-    labels: str | None = None  # uniform, a class number, or a file of labels; None: uniform
     anchors: int = 10_000  # images scored against
     samples: int = 10_000  # images scored
     theta: float | None = None  # reach of the similarity, fraction of pi; None: descriptor's card
     radius: float | None = None  # of a neighbourhood, fraction of pi; None: descriptor's card
-    seed: int = 0
-    batch: int | None = None  # images rendered at once; None: chosen from memory
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
     workers: int | None = None  # processes; None: one per GPU in use, one on the CPU
     out: Path | None = None  # folder of the run; None: audit, audit-2, ... whichever is free
     resume: bool = False
     shard: str | None = None  # i/N: part i of N of the slots, i from 0; None: all of them
     reference: str | None = None  # folder of real images, or as generator: a baseline
     output: tuple[str, ...] = ()  # FORMAT:PATH, written beside what the run's folder gets
-    keep: Keep = "auto"  # thumbnails of every image; auto: where none can be asked for again
-    set: tuple[str, ...] = ()  # KEY=VALUE of the generator, descriptor.KEY=VALUE of the descriptor
-    plugin: tuple[str, ...] = ()  # Python files that bring generators and descriptors
-    trust: bool = False  # programs in files (TorchScript, torch.export) may be run
-    strict_source: bool = False  # a checkpoint with a source text of no known release is refused
+    keep: Keep = "auto"  # thumbnails of every image; auto: of a service's, where each costs
+    max_failure_rate: float = 0.1  # share of slots without an image at which a run is stopped
     max_faceless: float = 0.5  # share of images without a face from which a run is stopped
     backend: Backend = "auto"
-    timeout_s: float = 300.0  # for opening the generator and for each batch it renders
     format: Format = "rich"
     dry_run: bool = False
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is opened."""
-        if not self.generator:
-            raise ConfigError("--generator is needed: a path, NAME:TARGET or demo")
-        for name in ("anchors", "samples", "batch", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name} must be at least 1, got {value}")
+        super().__post_init__()
+        check_at_least_one(self, ("anchors", "samples", "workers"))
         for name in ("theta", "radius"):
             value = getattr(self, name)
             if value is not None and not MIN_REACH <= value <= 1:
                 raise ConfigError(
                     f"--{name} must be in [{MIN_REACH:g}, 1], a fraction of pi, got {value}"
                 )
-        if not 0 <= self.max_faceless <= 1:
-            raise ConfigError(f"--max-faceless must be a share in [0, 1], got {self.max_faceless}")
+        for name in ("max_faceless", "max_failure_rate"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} must be a share in [0, 1], got {share}")
         if self.reference == "":
             raise ConfigError("--reference wants a folder of images, got an empty name")
-        if not 0 < self.timeout_s < 1e7:
-            raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
         if self.part and self.reference is not None:
             raise ConfigError(
                 "--shard and --reference exclude each other: a reference is compared with a whole "
                 "run, not with a part of it"
             )
-        check_seed(self.seed)
-        _check_texts(self)
+        check_texts(self, ("descriptor", "descriptor_card", "reference"))
         _check_choices(self, {"backend": Backend, "keep": Keep, "format": Format})
-        split_options(self.set)
         split_outputs(self.output)
 
     @property
@@ -201,6 +216,35 @@ class CheckConfig:
         return split_outputs(self.output, get_args(CheckFormat), alone="github")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(GeneratorConfig):
+    """Request of `ganaudit sample`."""
+
+    samples: int = 64  # images, from slot 0 on
+    out: Path | None = None  # a folder, or a .png for the grid alone; None: samples, samples-2, ...
+    format: Format = "rich"
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        super().__post_init__()
+        check_at_least_one(self, ("samples",))
+        _check_choices(self, {"format": Format})
+        _check_printable(self, ("out",))
+        for key in split_options(self.set)[1]:
+            raise ConfigError(f"--set descriptor.{key}: sampling needs no descriptor; leave it out")
+        if self.grid_alone and self.samples > MOST_SHOWN:
+            raise ConfigError(
+                f"a grid shows at most {MOST_SHOWN} images, --samples is {self.samples:,}; ask for "
+                "fewer, or name a folder with --out"
+            )
+
+    @property
+    def grid_alone(self) -> bool:
+        """Whether `out` is a picture in place of a folder."""
+        return self.out is not None and self.out.suffix.lower() == ".png"
+
+
 def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """`--set` pairs to (the generator's options, the descriptor's options).
 
@@ -256,17 +300,17 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def _check_texts(config: DiagnoseConfig) -> None:
+def check_at_least_one(config: object, names: tuple[str, ...]) -> None:
+    """Settings by their names must be absent or at least 1."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+
+def check_texts(config: object, names: tuple[str, ...]) -> None:
     """What a report repeats must be Unicode, which a file name need not be."""
-    for name in (
-        "generator",
-        "descriptor",
-        "descriptor_card",
-        "reference",
-        "labels",
-        "set",
-        "plugin",
-    ):
+    for name in names:
         value = getattr(config, name) or ""
         value = str(value) if isinstance(value, Path) else value
         for text in (value,) if isinstance(value, str) else value:
@@ -281,7 +325,7 @@ def _is_same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _check_printable(config: CheckConfig | ThresholdConfig, names: tuple[str, ...]) -> None:
+def _check_printable(config: object, names: tuple[str, ...]) -> None:
     """What a document repeats must be text that steers no terminal, and bounded."""
     for name in names:
         value = getattr(config, name) or ()

@@ -5,7 +5,8 @@
     │   ├── PluginError         2    a plugin is missing, doubled or not importable
     │   └── DescriptorError     2    the descriptor gave rows that are no embeddings
     ├── SourceError             3    the generator under audit misbehaved
-    │   └── SourceTimeout       3    it did not answer in time
+    │   ├── SourceTimeout       3    it did not answer in time
+    │   └── SourceGone          3    it cannot be asked any further
     └── UnsafeCheckpoint        5    refused; nothing in the file was executed
 
 A message says what was wanted, what came and, where there is one, the remedy: one sentence for a
@@ -59,6 +60,14 @@ class SourceError(GanauditError):
 
 class SourceTimeout(SourceError):
     """The generator under audit did not answer within the time allowed."""
+
+
+class SourceGone(SourceError):
+    """A service cannot be asked any further: an outage, a refused token, a spent budget.
+
+    It is no property of the slots that were asked for, so none of them has failed: the run ends,
+    and goes on with --resume.
+    """
 
 
 class UnsafeCheckpoint(GanauditError):

@@ -7,7 +7,10 @@ Protocol names, any of them may carry
   mode): it is pinned in the run's manifest;
 - `assumptions`, sentences about what it was told and cannot know: they stand in the report;
 - `warnings`, sentences about what its first images made doubtful;
-- `module`, the torch network that it runs: the prior is held against its batch norm statistics.
+- `module`, the torch network that it runs: the prior is held against its batch norm statistics;
+- `per_request`, how many slots a service is asked for at once: for the estimate before a run;
+- `incidental`, names of options that decide no image (how many requests are in flight): they are
+  not pinned in the manifest, so that a run can go on under others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -78,6 +81,19 @@ class BlindGenerator(Protocol):
 
 
 @runtime_checkable
+class Streaming(Protocol):
+    """What answers slot by slot, as a service does: a slot's failure is its own.
+
+    Every BlindGenerator does. A LatentGenerator that does too is a service that takes latents:
+    runs ask it by `stream`, a few hundred slots at a time, and embed what came while it goes on.
+    """
+
+    def stream(self, draws: Draws) -> Iterator[tuple[int, torch.Tensor | Failure]]:
+        """(index, uint8 [3, H, W] or why there is none) once for each draw, in any order."""
+        ...
+
+
+@runtime_checkable
 class EmbeddingSource(Protocol):
     """Embeddings somebody already made: no images, no descriptor."""
 
@@ -89,6 +105,11 @@ class EmbeddingSource(Protocol):
 
 
 Source = LatentGenerator | BlindGenerator | EmbeddingSource
+
+
+def is_service(source: object) -> bool:
+    """Whether asking for an image costs a request: what streams, and is no finite collection."""
+    return isinstance(source, Streaming) and getattr(source, "size", None) is None
 
 
 def identity_of(plugin: object) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """A slot goes through here once: drawn, rendered, looked at, embedded.
 
 What a generator does wrong on the way (raises, hangs, returns no image) is a status of its slots,
-not the end of the run.
+not the end of the run. A service is asked for a window of slots at once, and what has come is
+embedded while it goes on; always in batches of consecutive slots, so that rows do not depend on the
+order of its answers.
 """
 
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TypeVar
@@ -22,16 +25,18 @@ from ganaudit.errors import (
     DescriptorError,
     GanauditError,
     SourceError,
+    SourceGone,
     SourceTimeout,
     one_line,
 )
 from ganaudit.generators import (
-    BlindGenerator,
     EmbeddingSource,
     Failure,
     LatentGenerator,
     Source,
     Status,
+    Streaming,
+    is_service,
 )
 from ganaudit.images import (
     HASH_BYTES,
@@ -41,9 +46,10 @@ from ganaudit.images import (
     single_colour,
 )
 from ganaudit.slots import Draws, Stream, draw
-from ganaudit.store import Rows
+from ganaudit.store import Rows, joined
 
 _T = TypeVar("_T")
+_Images = list[tuple[NDArray[np.int64], torch.Tensor]]  # positions of images, and they, by size
 _PATIENCE_S = 1.0  # for a thread that was told to end
 _TIMEOUTS_IN_A_ROW = 3  # after which the generator is taken to be gone
 
@@ -57,7 +63,8 @@ class Recipe:
       device: for latents, and where generator and descriptor work.
       batch: images rendered and embedded at once.
       width: D, columns of an embedding.
-      timeout_s: for each call of the generator.
+      timeout_s: for each call of the generator, and each answer of what streams.
+      window: slots that a service is asked for at once, a multiple of `batch`; None: a batch.
       embed_one_by_one: the descriptor's rows depend on their batch mates: it embeds single images.
       labels: [L] int64, of which every slot gets one; None: the generator takes none.
       keep: a thumbnail of every image is stored with its row.
@@ -70,6 +77,7 @@ class Recipe:
     batch: int
     width: int
     timeout_s: float
+    window: int | None = None
     embed_one_by_one: bool = False
     labels: NDArray[np.int64] | None = None
     keep: bool = False
@@ -127,6 +135,11 @@ class Guard:
             raise SourceError(f"{what} ended in {one_line(error)}") from error
         return value  # type: ignore[return-value]
 
+    def later(self, work: Callable[[], object]) -> None:
+        """Call `work()` in the guard's thread when it is free, and do not wait for it."""
+        if self._tasks is not None:
+            self._tasks.put(lambda: _quietly(work))
+
     def close(self) -> None:
         """Let the thread end: one that still runs while the interpreter ends would abort it."""
         if self._tasks is not None and self._thread is not None:
@@ -139,6 +152,11 @@ def _serve(tasks: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
     while (task := tasks.get()) is not None:
         task()
         del task  # and with it what it returned, before the thread ends
+
+
+def _quietly(work: Callable[[], object]) -> None:
+    with suppress(Exception):  # nobody waits for it any more
+        work()
 
 
 @dataclass(frozen=True)
@@ -174,6 +192,11 @@ class Maker:
         self._timeouts = 0
         self.reasons: Counter[str] = Counter()  # why slots have no image
 
+    @property
+    def asks_a_service(self) -> bool:
+        """Whether an image costs a request."""
+        return is_service(self._source)
+
     def close(self) -> None:
         """Let the generator's thread end."""
         self._guard.close()
@@ -183,45 +206,60 @@ class Maker:
 
         Raises:
           SourceTimeout: the generator hung several times in a row.
+          SourceGone: it cannot be asked any further.
           DescriptorError: the descriptor broke its contract.
+        """
+        return joined(list(self.pieces(stream, start, stop)))
+
+    def pieces(self, stream: Stream, start: int, stop: int) -> Generator[Rows]:
+        """The rows of slots [start, stop) in pieces, each as soon as it is made; raises as `rows`.
+
+        `reasons` has those of the pieces that were given.
         """
         slots = np.arange(start, stop, dtype=np.int64)
         if isinstance(self._source, EmbeddingSource):
-            return self._ready_rows(self._source, stream, slots)
+            yield self._ready_rows(self._source, stream, slots)
+            return
+        batch = self._recipe.batch
+        window = self._recipe.window or batch
+        for first in range(0, len(slots), window):
+            part = slots[first : first + window]
+            for at, found in self._asked(self.draws(stream, part), batch):
+                piece = self._embedded(part[at : at + batch], found)
+                self.reasons.update(failure.reason for failure in found.failures.values())
+                yield piece
+
+    def _embedded(self, slots: NDArray[np.int64], found: Rendered) -> Rows:
+        """The rows of consecutive slots."""
         status = np.full(len(slots), Status.FAILED.value, dtype=np.uint8)
         hashes = np.zeros((len(slots), HASH_BYTES), dtype=np.uint8)
         block = np.zeros((len(slots), self._recipe.width), dtype=np.float32)
         pictures = [b""] * len(slots) if self._recipe.keep else None
-        for first in range(0, len(slots), self._recipe.batch):
-            rendered = self.render(self.draws(stream, slots[first : first + self._recipe.batch]))
-            for where, images in rendered.images:
-                position = first + where
-                embedded, valid = self.embed(images)
-                if embedded.shape[1] != self._recipe.width:
-                    raise DescriptorError(
-                        f"the descriptor returned {embedded.shape[1]} columns after "
-                        f"{self._recipe.width}"
-                    )
-                block[position[valid]] = embedded[valid]
-                status[position] = np.where(valid, Status.OK.value, Status.NO_FACE.value)
-                hashes[position] = content_hashes(images)
-                if pictures is not None:
-                    for i, image in zip(position, images, strict=True):
-                        pictures[i] = encode_picture(image)
-            for where_failed, failure in rendered.failures.items():
-                status[first + where_failed] = failure.status.value
-                self.reasons[failure.reason] += 1
-        return Rows(start, block, status, hashes, pictures)
+        for position, images in found.images:
+            embedded, valid = self.embed(images)
+            if embedded.shape[1] != self._recipe.width:
+                raise DescriptorError(
+                    f"the descriptor returned {embedded.shape[1]} columns after "
+                    f"{self._recipe.width}"
+                )
+            block[position[valid]] = embedded[valid]
+            status[position] = np.where(valid, Status.OK.value, Status.NO_FACE.value)
+            hashes[position] = content_hashes(images)
+            if pictures is not None:
+                for i, image in zip(position, images, strict=True):
+                    pictures[i] = encode_picture(image)
+        for position_failed, failure in found.failures.items():
+            status[position_failed] = failure.status.value
+        return Rows(int(slots[0]), block, status, hashes, pictures)
 
     def images(
         self, stream: Stream, slots: NDArray[np.int64]
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """(slot, uint8 [3, H, W]) of those slots whose image can be had again.
 
-        A source that hides its input gives another image the next time, or asks to be paid for it.
+        A service gives another image the next time, or asks to be paid for it.
         """
-        blind = isinstance(self._source, BlindGenerator)
-        if isinstance(self._source, EmbeddingSource) or (blind and self._recipe.order is None):
+        if isinstance(self._source, EmbeddingSource) or self.asks_a_service:
             return
         for first in range(0, len(slots), self._recipe.batch):
             part = slots[first : first + self._recipe.batch]
@@ -234,52 +272,134 @@ class Maker:
         A batch that raises is asked for again slot by slot, so that only the slots that raise fail.
         """
         step = 1 if one_by_one else len(draws)
-        images: list[tuple[NDArray[np.int64], torch.Tensor]] = []
+        images: _Images = []
         failures: dict[int, Failure] = {}
         for first in range(0, len(draws), step):
-            part = draws[first : first + step]
-            for where, found in self._attempt(part, failures, first):
-                flat = single_colour(found).cpu().numpy()
-                failures |= {int(i): Failure("the image is a single colour") for i in where[flat]}
-                if not flat.all():
-                    images.append((where[~flat], found[~flat] if flat.any() else found))
+            for _, found in self._asked(draws[first : first + step], step):
+                images += [(first + position, part) for position, part in found.images]
+                failures |= {first + i: failure for i, failure in found.failures.items()}
         return Rendered(images, failures)
 
-    def _attempt(
-        self, draws: Draws, failures: dict[int, Failure], first: int
-    ) -> list[tuple[NDArray[np.int64], torch.Tensor]]:
-        """Images of `draws` with positions counted from `first`; what went wrong in `failures`."""
-        what = f"rendering {len(draws)} images"
-        positions = first + np.arange(len(draws))
+    def _asked(self, draws: Draws, batch: int) -> Iterator[tuple[int, Rendered]]:
+        """(number of the first, what came) of each batch of consecutive draws, in their order."""
+        if isinstance(self._source, Streaming):
+            answers = self._streamed(self._source, draws, batch)
+        else:
+            answers = (
+                (first, *self._attempt(draws[first : first + batch]))
+                for first in range(0, len(draws), batch)
+            )
+        for first, found, failures in answers:
+            images: _Images = []
+            for position, part in found:
+                flat = single_colour(part).cpu().numpy()
+                colour = Failure("the image is a single colour")
+                failures |= {int(i): colour for i in position[flat]}
+                if not flat.all():
+                    images.append((position[~flat], part[~flat] if flat.any() else part))
+            yield first, Rendered(images, failures)
+
+    def _attempt(self, draws: Draws) -> tuple[_Images, dict[int, Failure]]:
+        """Images of `draws` by position, and what went wrong."""
+        assert isinstance(self._source, LatentGenerator)
+        latent = self._source
         try:
-            if isinstance(self._source, BlindGenerator):
-                blind = self._source
-                answers = self._guard.call(lambda: _collect(blind, draws), what=what)
-                self._timeouts = 0
-                return _by_shape(answers, draws, failures, first)
-            assert isinstance(self._source, LatentGenerator)
-            latent = self._source
-            found = self._guard.call(lambda: latent.render(draws), what=what)
+            found = self._guard.call(
+                lambda: latent.render(draws), what=f"rendering {len(draws)} images"
+            )
             self._timeouts = 0
-            return [(positions, check_images(found, len(draws)))]
+            return [(np.arange(len(draws)), check_images(found, len(draws)))], {}
         except SourceTimeout as error:
-            self._timeouts += 1
-            if self._timeouts >= _TIMEOUTS_IN_A_ROW:
-                raise SourceTimeout(f"{error}, {self._timeouts} times in a row") from None
-            if self._reopen is not None:
-                self._source = self._guard.call(self._reopen, what="opening the generator again")
-            failures |= {int(i): Failure(str(error)) for i in positions}
-        except ConfigError:
-            raise  # the request lacks something that only an image could show
+            failure = self._hung(error)
+            return [], dict.fromkeys(range(len(draws)), failure)
+        except (ConfigError, SourceGone):
+            raise  # the request lacks something that only an image could show; or there is no more
         except Exception as error:  # the border to foreign code
-            if len(draws) > 1:
-                return [
-                    pair
-                    for i in range(len(draws))
-                    for pair in self._attempt(draws[i : i + 1], failures, first + i)
-                ]
-            failures[first] = Failure(one_line(error))
-        return []
+            if len(draws) == 1:
+                return [], {0: Failure(one_line(error))}
+        images: _Images = []
+        failures: dict[int, Failure] = {}
+        for i in range(len(draws)):
+            found_one, failed = self._attempt(draws[i : i + 1])
+            images += [(i + position, part) for position, part in found_one]
+            failures |= dict.fromkeys(range(i, i + 1), *failed.values()) if failed else {}
+        return images, failures
+
+    def _hung(self, error: SourceTimeout) -> Failure:
+        """Of the slots that a hanging generator was asked for; it is opened again if it can be."""
+        self._timeouts += 1
+        if self._timeouts >= _TIMEOUTS_IN_A_ROW:
+            raise SourceTimeout(f"{error}, {self._timeouts} times in a row") from None
+        if self._reopen is not None:
+            self._source = self._guard.call(self._reopen, what="opening the generator again")
+        return Failure(str(error))
+
+    def _streamed(
+        self, source: Streaming, draws: Draws, batch: int
+    ) -> Iterator[tuple[int, _Images, dict[int, Failure]]]:
+        """As `_attempt`, batch after batch, while the source goes on with those that follow."""
+        wanted: list[int] = draws.index.tolist()
+        lacking = set(wanted)
+        answers: dict[int, torch.Tensor | Failure] = {}
+        with closing(self._answers(source, draws)) as coming:
+
+            def take(answer: tuple[int, torch.Tensor | Failure] | None) -> None:
+                if answer is None:
+                    return
+                index, item = answer
+                if index in answers:
+                    item = Failure("the source answered twice for one slot")
+                if index in answers or index in lacking:  # else its batch is through
+                    answers[index] = item
+                lacking.discard(index)
+
+            for first in range(0, len(wanted), batch):
+                part = wanted[first : first + batch]
+                while not lacking.isdisjoint(part):
+                    take(next(coming))
+                if not lacking:
+                    take(next(coming, None))
+                yield first, *_by_shape([answers.pop(index) for index in part])
+
+    def _answers(
+        self, source: Streaming, draws: Draws
+    ) -> Generator[tuple[int, torch.Tensor | Failure]]:
+        """What a source answers for `draws`, and at last why there is no answer for the others.
+
+        Once it raised, those that have none yet are asked for one by one.
+        """
+        order: list[int] = draws.index.tolist()
+        lacking = dict.fromkeys(order)
+        asked = set(order)
+        reason = "the source gave no answer"
+        iterator: Iterator[tuple[int, torch.Tensor | Failure]] | None = None
+        try:
+            iterator = self._guard.call(lambda: iter(source.stream(draws)), what="asking")
+            coming = iterator
+            while answer := self._guard.call(lambda: next(coming, None), what="an answer"):
+                self._timeouts = 0
+                index, item = answer
+                if index in asked:
+                    lacking.pop(index, None)
+                    yield index, item
+                else:
+                    reason = "the source answered for a slot that was not asked for"
+        except SourceTimeout as error:
+            reason = self._hung(error).reason
+        except (ConfigError, SourceGone):
+            raise  # the request lacks something that only an image could show; or there is no more
+        except Exception as error:  # the border to foreign code
+            reason = one_line(error)
+            if len(order) > 1:
+                for i in range(len(order)):
+                    if order[i] in lacking:
+                        yield from self._answers(source, draws[i : i + 1])
+                return
+        finally:
+            if iterator is not None:
+                self._guard.later(iterator.close)  # type: ignore[attr-defined]
+        for index in lacking:
+            yield index, Failure(reason)
 
     def draws(self, stream: Stream, slots: NDArray[np.int64]) -> Draws:
         """What the source is given for some slots."""
@@ -345,29 +465,13 @@ class Maker:
         return Rows(int(slots[0]), rows, status, hashes)
 
 
-def _collect(source: BlindGenerator, draws: Draws) -> dict[int, torch.Tensor | Failure]:
-    """Every answer of a blind source by index; an index nobody asked for is refused."""
-    wanted = set(draws.index.tolist())
-    answers: dict[int, torch.Tensor | Failure] = {}
-    for index, item in source.stream(draws):
-        if index not in wanted:
-            raise SourceError("the source answered for a slot that was not asked for")
-        if index in answers:
-            raise SourceError("the source answered twice for one slot")
-        answers[index] = item
-    return answers
-
-
 def _by_shape(
-    answers: dict[int, torch.Tensor | Failure],
-    draws: Draws,
-    failures: dict[int, Failure],
-    first: int,
-) -> list[tuple[NDArray[np.int64], torch.Tensor]]:
-    """Answers of a blind source as batches of images of one size, in the order of the slots."""
+    answers: list[torch.Tensor | Failure],
+) -> tuple[_Images, dict[int, Failure]]:
+    """Answers of consecutive slots as batches of images of one size, in the order of the slots."""
     groups: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
-    for position, index in enumerate(draws.index.tolist(), start=first):
-        item = answers.get(index, Failure("the source gave no answer"))
+    failures: dict[int, Failure] = {}
+    for position, item in enumerate(answers):
         if isinstance(item, Failure):
             failures[position] = _as_failure(item)
             continue
@@ -377,10 +481,11 @@ def _by_shape(
             failures[position] = Failure(one_line(error))
             continue
         groups.setdefault(tuple(item.shape), []).append((position, item))
-    return [
+    images = [
         (np.array([position for position, _ in group]), torch.stack([item for _, item in group]))
         for group in groups.values()
     ]
+    return images, failures
 
 
 def _as_failure(answer: Failure) -> Failure:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ganaudit import registry
 from ganaudit.cards import CardFile, read_card
-from ganaudit.config import DiagnoseConfig, split_options
+from ganaudit.config import DiagnoseConfig, GeneratorConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError, PluginError, UnsafeCheckpoint, one_line
 from ganaudit.files import is_file, sha256_of
@@ -24,6 +24,7 @@ from ganaudit.generators import (
     LatentGenerator,
     Source,
     identity_of,
+    is_service,
 )
 from ganaudit.labels import Law, law_of
 from ganaudit.maker import Guard, Maker, Recipe
@@ -97,6 +98,28 @@ class Request:
         """What a slot holds, in a word."""
         return "embedding" if self.descriptor is None else "image"
 
+    def requests(self, slots: int) -> int | None:
+        """Requests that a service is sent for some slots, repeats apart; None: it is none.
+
+        Raises:
+          ConfigError: they are more than --max-requests, or several processes would count them.
+        """
+        if not is_service(self.source):
+            return None
+        needed = -(-slots // int(getattr(self.source, "per_request", 1)))
+        most = self.config.max_requests
+        if most is not None and self.config.workers not in (None, 1):
+            raise ConfigError(
+                "--max-requests is counted in one process; leave --workers out: a service is asked "
+                "for several images at a time anyway"
+            )
+        if most is not None and needed > most:
+            raise ConfigError(
+                f"{slots:,} slots take {needed:,} requests and more, --max-requests is {most:,}; "
+                "ask for fewer --anchors and --samples"
+            )
+        return needed
+
     def recipe(self) -> Recipe:
         """The recipe as far as it is known before any image."""
         return Recipe(
@@ -112,14 +135,14 @@ class Request:
         )
 
     def _keeps(self) -> bool:
-        """Whether thumbnails are stored: of a source that cannot be asked again, unless told."""
-        service = isinstance(self.source, BlindGenerator) and self.order is None
-        return self.config.keep == "thumbnails" or (self.config.keep == "auto" and service)
+        """Whether thumbnails are stored: of a source where each image costs, unless told."""
+        asked = is_service(self.source)
+        return self.config.keep == "thumbnails" or (self.config.keep == "auto" and asked)
 
     def maker(self, recipe: Recipe, *, reopen: bool) -> Maker:
         """A maker in this process; with `reopen`, a generator that hangs is opened anew."""
         config, device = self.config, self.device
-        again = (lambda: _open_source(config, device)[0]) if reopen else None
+        again = (lambda: open_source(config, device)[0]) if reopen else None
         return Maker(self.source, self.descriptor, recipe, reopen=again)
 
     def team(self, recipe: Recipe) -> Team | None:
@@ -127,7 +150,8 @@ class Request:
         devices = [self.device]
         if self.config.device in ("auto", "cuda") and self.device.startswith("cuda"):
             devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        workers = self.config.workers or len(devices)
+        alone = is_service(self.source)  # it is waited for, not computed
+        workers = self.config.workers or (1 if alone else len(devices))
         if workers == 1:
             return None
         spread = tuple(devices[i % len(devices)] for i in range(workers))
@@ -146,14 +170,14 @@ def open_request(
     device = open_device(config.device)
     given = source is not None
     if source is None:
-        source, generator = _open_source(config, device)
+        source, generator = open_source(config, device)
     else:
         generator = {"object": type(source).__qualname__, **identity_of(source)}
         if not isinstance(source, EmbeddingSource | LatentGenerator | BlindGenerator):
             raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
+        check_source(source, config.generator)
     if given and config.workers not in (None, 1):
         raise ConfigError("--workers needs a generator that each process can open by its name")
-    check_source(source, config.generator)
     card = None if config.descriptor_card is None else read_card(config.descriptor_card)
     described: dict[str, Any] = {}
     if descriptor is None:
@@ -195,11 +219,12 @@ def open_reference(request: Request) -> Request:
         descriptor=_reference_descriptor(config) if described else None,
         set=tuple(pair for pair in config.set if pair.startswith("descriptor.")),
         labels=None,
+        max_requests=None,
         anchors=1,
         samples=1,
     )
     try:
-        source, identity = _open_source(config, request.device)
+        source, identity = open_source(config, request.device)
     except ConfigError as error:
         raise ConfigError(f"--reference {str(error).removeprefix('--generator ')}") from error
     if isinstance(source, LatentGenerator) or source.size is None:
@@ -260,7 +285,17 @@ def open_device(wanted: str) -> str:
     return f"cuda:{device.index or 0}"
 
 
-def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str, Any]]:
+def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str, Any]]:
+    """The generator that a request names, and its identity.
+
+    Args:
+      config: the request.
+      device: "cpu" or "cuda:N".
+
+    Raises:
+      ConfigError: it cannot be opened, or an option is wrong.
+      SourceError: its own code raised or hung, or the service behind it does not answer.
+    """
     options, _ = split_options(config.set)
     guard = Guard(config.timeout_s)
     try:
@@ -272,6 +307,7 @@ def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str,
                 device=torch.device(device),
                 trust=config.trust,
                 strict_source=config.strict_source,
+                max_requests=config.max_requests,
                 files=config.plugin,
             ),
             what="opening the generator",
@@ -283,12 +319,16 @@ def _open_source(config: DiagnoseConfig, device: str) -> tuple[Source, dict[str,
             f"the generator {name!r} returned {type(source).__name__}, which is none of "
             "LatentGenerator, BlindGenerator and EmbeddingSource"
         )
+    check_source(source, config.generator)
+    deciding = {
+        key: text for key, text in options.items() if key not in getattr(source, "incidental", ())
+    }
     identity = identity_of(source) or {"target": target}
-    return source, {**identity, **_opened_as("generators", name, options, config)}
+    return source, {**identity, **_opened_as("generators", name, deciding, config.plugin)}
 
 
 def _opened_as(
-    kind: registry.Kind, name: str, options: Mapping[str, str], config: DiagnoseConfig
+    kind: registry.Kind, name: str, options: Mapping[str, str], plugins: Sequence[str]
 ) -> dict[str, Any]:
     """How a plugin was opened: its name, its options, and the content of files among them."""
     files = {key: sha256_of(Path(text)) for key, text in options.items() if is_file(Path(text))}
@@ -296,7 +336,7 @@ def _opened_as(
     opened: dict[str, Any] = {"plugin": name, "options": texts}
     if files:
         opened["files_sha256"] = files
-    own = registry.installed(kind, config.plugin)[name].file
+    own = registry.installed(kind, plugins)[name].file
     return opened | ({} if own is None else {"plugin_sha256": sha256_of(Path(own))})
 
 
@@ -318,10 +358,17 @@ def check_source(source: Source, name: str) -> None:
                 f"{name}: num_labels must be 0 or more, got {source.num_labels!r:.80}"
             )
         check_prior(source.prior, where=f"{name}: ")
-    for key in ("assumptions", "warnings"):
+    for key, of_what in (
+        ("assumptions", "sentences"),
+        ("warnings", "sentences"),
+        ("incidental", "option names"),
+    ):
         said = getattr(source, key, ())
         if not isinstance(said, tuple | list) or not all(isinstance(text, str) for text in said):
-            raise PluginError(f"{name}: {key} must be a list of sentences, got {said!r:.80}")
+            raise PluginError(f"{name}: {key} must be a list of {of_what}, got {said!r:.80}")
+    each: Any = getattr(source, "per_request", 1)
+    if not isinstance(each, Integral) or each < 1:
+        raise PluginError(f"{name}: per_request must be 1 or more slots, got {each!r:.80}")
     try:
         json.dumps(identity_of(source), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -361,7 +408,7 @@ def _open_descriptor(
         if isinstance(error, UnsafeCheckpoint):
             raise UnsafeCheckpoint(said, error.file) from error
         raise type(error)(said) from error
-    return descriptor, _opened_as("descriptors", name, options, config)
+    return descriptor, _opened_as("descriptors", name, options, config.plugin)
 
 
 def open_descriptor(

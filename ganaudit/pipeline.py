@@ -244,6 +244,7 @@ def _make_rows(
 ) -> int:
     """Draw, render, embed and store every slot that is not stored yet; how many samples count."""
     config = run.request.config
+    allowance = run.allowance()
     for stream, stop in ((Stream.ANCHORS, config.anchors), (Stream.SAMPLES, config.samples)):
         watched = watch if stream is Stream.SAMPLES else None
         if watched is not None:
@@ -257,6 +258,7 @@ def _make_rows(
             progress=progress,
             part=config.part,
             team=run.team(),
+            allowance=allowance,
             **({} if watched is None else {"enough": watched.enough}),
         )
         for reason, slots in reasons.most_common(5):

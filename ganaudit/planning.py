@@ -26,12 +26,13 @@ def plan(config: DiagnoseConfig, *, expected: Basis | None = None) -> dict[str, 
         )
     if config.reference is not None:
         Reference(request)
-    found = first_images(request, batch=config.batch)
     slots = sum(
         end - begin
         for stop in (config.anchors, config.samples)
         for begin, end in shard_ranges(stop, config.part)
     )
+    requests = request.requests(slots)
+    found = first_images(request, batch=config.batch)
     seconds = found.seconds_per_image
     return {
         "request": config.shown(),
@@ -41,6 +42,7 @@ def plan(config: DiagnoseConfig, *, expected: Basis | None = None) -> dict[str, 
         "warnings": found.warnings,
         "estimate": {
             "images": slots,
+            "requests": requests,
             "image_size": found.image_size,
             "batch": found.recipe.batch,
             "embedding_columns": found.recipe.width,

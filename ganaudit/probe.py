@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 from ganaudit.batchnorm import mismatch
 from ganaudit.descriptors import ROW_DISTANCE
 from ganaudit.errors import SourceError
-from ganaudit.generators import BlindGenerator, EmbeddingSource, LatentGenerator, Source
-from ganaudit.images import GREY_LEVELS
+from ganaudit.generators import (
+    BlindGenerator,
+    EmbeddingSource,
+    LatentGenerator,
+    Source,
+    Streaming,
+    is_service,
+)
+from ganaudit.images import GREY_LEVELS, content_hashes
 from ganaudit.maker import Maker, Recipe, Rendered
-from ganaudit.slots import Stream
+from ganaudit.slots import SHARD, Stream
 
 _IMAGES = 8
 _FACES = 64  # images that say whether most have no face, once some of the first have none
@@ -24,6 +31,8 @@ _PRIOR_MISMATCH = 0.08  # standard deviations; ganaudit.batchnorm says what is u
 _FLOATS_PER_VALUE = 64  # memory of a convolutional generator per value of its output, a guess
 _MEMORY_SHARE = 0.25
 _BATCH_MAX = {"cpu": 64, "cuda": 256}
+_BATCH_STREAMED = 32  # what streams is embedded in batches of at most so many
+_WINDOW_BYTES = 2**30  # of images that a service gave and that wait for those before them
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ def probe(
 
     Raises:
       SourceError: none of the first images is one, the generator raised for all of them, an image
-        depends on its batch mates, or too many have no face.
+        depends on its batch mates, a service answers everything with one image, or too many have
+        no face.
       DescriptorError: the descriptor broke its contract on them.
     """
     if isinstance(source, EmbeddingSource):
@@ -71,7 +81,7 @@ def probe(
     if not first.images:
         reason = next(iter(first.failures.values())).reason
         raise SourceError(f"none of the first {count} images can be used: {reason}")
-    warnings = []
+    warnings = _repeats_of_service(first) if is_service(source) else []
     begin = time.perf_counter()
     again = maker.render(draws)
     shown = [images for _, images in again.images or first.images]
@@ -98,8 +108,18 @@ def probe(
                 "distribution: is a batch norm in training mode? Call eval() on the network, and "
                 "before it is traced or exported, or render images singly with --batch 1"
             )
-        warnings += getattr(source, "warnings", ())
         warnings += _prior_doubted(source, maker, seconds)
+    elif isinstance(source, BlindGenerator) and is_service(source):
+        if not source.seedable:
+            warnings.append(
+                "the service takes no seed that is known, so this run cannot be repeated"
+            )
+        elif _differs(first, again):
+            warnings.append(
+                "the service ignores the seed: the same seed gave different images, so this run "
+                "cannot be repeated; does the request give the seed the name that is wanted?"
+            )
+    warnings += getattr(source, "warnings", ())
     _check_faces(maker, together, recipe, max_faceless)
     for images, (rows, valid) in zip(shown, together, strict=True):
         alone, _ = maker.embed(images, one_by_one=True)
@@ -113,10 +133,32 @@ def probe(
             break
     height, width = (int(side) for side in first.images[0][1].shape[2:])
     if batch is None:
-        blind = isinstance(source, BlindGenerator)
-        batch = min(32, _fit(height, width, recipe)) if blind else _fit(height, width, recipe)
-    recipe = replace(recipe, batch=batch, width=together[0][0].shape[1])
+        batch = _fit(height, width, recipe)
+        batch = min(_BATCH_STREAMED, batch) if isinstance(source, Streaming) else batch
+    window = None
+    if is_service(source):
+        held = _WINDOW_BYTES // (3 * height * width)
+        window = max(batch, min(SHARD, held) // batch * batch)
+    recipe = replace(recipe, batch=batch, window=window, width=together[0][0].shape[1])
     return Probe(recipe, warnings, seconds, (height, width))
+
+
+def _repeats_of_service(first: Rendered) -> list[str]:
+    """A warning when a service gave one image for several slots; it is too early for a collapse."""
+    hashes = [row.tobytes() for _, images in first.images for row in content_hashes(images)]
+    distinct, count = len(set(hashes)), len(hashes)
+    if distinct == 1 < count:
+        raise SourceError(
+            f"the service answered {count} different slots with one image, to the last byte: a "
+            "cache answers for it, or the seed or latent does not reach it; send a header that "
+            "forbids caching, or look at how the request names the seed"
+        )
+    if distinct == count:
+        return []
+    return [
+        f"of the first {count} images of the service {count - distinct} repeat another to the last "
+        "byte: a cache in front of it looks like a collapse"
+    ]
 
 
 def _prior_doubted(source: LatentGenerator, maker: Maker, seconds: float) -> list[str]:

@@ -1,9 +1,8 @@
 """Plugins by name: entry points are listed without importing anything, and one is opened.
 
 A factory takes its target by position and keyword-only options. `--set KEY=VALUE` fills them by the
-type of the parameter. A factory that has a `device` parameter is given the pipeline's, one with
-`trust` or `strict_source` whether the user said --trust or --strict-source; one with `**options`
-takes the keys that nobody else knows, as text.
+type of the parameter. What `Provided` lists a factory is given by the pipeline, if it has such a
+parameter; one with `**options` takes the keys that nobody else knows, as text.
 
 A Python file that a user names (`--plugin FILE.py`) brings plugins too: its GENERATORS and
 DESCRIPTORS map names to factories.
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from ganaudit.archives import contents, program_of
 from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint, one_line
@@ -29,7 +28,25 @@ from ganaudit.userfile import import_file
 
 Kind = Literal["generators", "descriptors", "fetchers"]
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin")  # also those without a header
-_PROVIDED = ("device", "trust", "strict_source")  # parameters that the pipeline fills, not the user
+
+
+class Provided(TypedDict, total=False):
+    """Parameters of a factory that the pipeline fills, not --set.
+
+    Keys:
+      device: where generator and descriptor work.
+      trust: the user said that programs in files may be run.
+      strict_source: the user said that unknown sources in checkpoints are refused.
+      max_requests: that a service may be sent; None: any number.
+    """
+
+    device: object
+    trust: bool
+    strict_source: bool
+    max_requests: int | None
+
+
+_PROVIDED: Provided = {"device": None, "trust": False, "strict_source": False, "max_requests": None}
 
 
 @dataclass(frozen=True)
@@ -113,9 +130,11 @@ def _same(factory: object) -> object:
 
 
 def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]:
-    """SPEC to (plugin name, target): `NAME:TARGET`, `NAME`, or a path told apart by content."""
+    """SPEC to (plugin name, target): `NAME:TARGET`, `NAME`, an address, or a path by content."""
     known = installed(kind, files)
     name, colon, target = spec.partition(":")
+    if kind == "generators" and name.lower() in ("http", "https") and target.startswith("//"):
+        return _protocol(spec), spec
     if name in known and (colon or not Path(spec).exists()):
         return name, target
     path = Path(spec)
@@ -126,6 +145,16 @@ def resolve(kind: Kind, spec: str, files: Sequence[str] = ()) -> tuple[str, str]
     raise ConfigError(
         f"--{kind[:-1]} {spec}: no such file, and no {kind[:-1]} of that name"
         f"{_nearest(name, known)}"
+    )
+
+
+def _protocol(url: str) -> str:
+    """Which plugin asks a service, as far as its address says it."""
+    if "/v2/models/" in url:
+        return "oip"
+    raise ConfigError(
+        f"{url} does not say how it is asked; say oip:URL (Open Inference Protocol), image_api:URL "
+        "(a request, an image) or predictions:URL (a request, then polling)"
     )
 
 
@@ -206,21 +235,17 @@ def open_plugin(
     spec: str,
     options: Mapping[str, str],
     *,
-    device: object = None,
-    trust: bool = False,
-    strict_source: bool = False,
     files: Sequence[str] = (),
+    **provided: Unpack[Provided],
 ) -> tuple[Any, str, str]:
     """Open the plugin that `spec` names: (object, plugin name, target).
 
     Args:
       kind: of plugin.
-      spec: NAME:TARGET, NAME or a path.
+      spec: NAME:TARGET, NAME, a path or an address.
       options: of the factory, as text.
-      device: for a factory that asks.
-      trust: the user said that programs in files may be run; for a factory that asks.
-      strict_source: the user said that unknown sources in checkpoints are refused; likewise.
       files: Python files that bring more plugins.
+      provided: for a factory that asks.
 
     Raises:
       ConfigError: the spec, an option or the target is wrong; unknown keys name the nearest.
@@ -229,9 +254,7 @@ def open_plugin(
     name, target = resolve(kind, spec, files)
     factory = load(kind, name, files)
     what = f"the {kind[:-1]} {name!r}"
-    arguments = bind(
-        factory, options, what=what, device=device, trust=trust, strict_source=strict_source
-    )
+    arguments = bind(factory, options, what=what, **provided)
     try:
         return factory(target, **arguments), name, target
     except GanauditError:
@@ -249,10 +272,8 @@ def bind(
     options: Mapping[str, str],
     *,
     what: str,
-    device: object = None,
-    trust: bool = False,
-    strict_source: bool = False,
     given: Mapping[str, object] | None = None,
+    **provided: Unpack[Provided],
 ) -> dict[str, Any]:
     """Keyword arguments for `factory` from text, converted by the annotation of each parameter.
 
@@ -260,13 +281,12 @@ def bind(
       factory: whose keyword-only parameters are filled.
       options: as text.
       what: the factory, for messages.
-      device: for a factory that asks.
-      trust: likewise.
-      strict_source: likewise.
       given: values that it gets too if it has such parameters; None: not given.
+      provided: for a factory that asks.
 
     Raises:
-      ConfigError: an unknown key, a required one that is absent, or a value of the wrong type.
+      ConfigError: an unknown key, a required one that is absent, or a value of the wrong type; a
+        limit of requests for what sends none.
     """
     parameters = _parameters(factory, what)
     keywords = {
@@ -287,8 +307,10 @@ def bind(
             raise ConfigError(f"{what} has no option {key!r}{_nearest(key, settable)}")
     known = {name: value for name, value in (given or {}).items() if value is not None}
     arguments |= {name: value for name, value in known.items() if name in keywords}
-    provided = {"device": device, "trust": trust, "strict_source": strict_source}
-    arguments |= {name: value for name, value in provided.items() if name in keywords}
+    filled = {**_PROVIDED, **provided}
+    arguments |= {name: value for name, value in filled.items() if name in keywords}
+    if filled["max_requests"] is not None and "max_requests" not in keywords:
+        raise ConfigError(f"--max-requests would limit nothing: {what} sends no requests")
     missing = [
         name
         for name, parameter in keywords.items()

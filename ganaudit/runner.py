@@ -10,22 +10,62 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from ganaudit.errors import (
-    GanauditError,
-    one_line,
-)
+from ganaudit.errors import GanauditError, SourceError, one_line
+from ganaudit.generators import Status
 from ganaudit.maker import Maker
 from ganaudit.reasons import bounded
 from ganaudit.slots import Stream, shard_ranges
-from ganaudit.store import Store
+from ganaudit.store import Rows, Store, joined
 
 Progress = Callable[[str, int, int], None]  # (what, slots done, slots in all)
 
 
 def silent(what: str, done: int, total: int) -> None:
     """A progress that nobody watches."""
+
+
+class Allowance:
+    """How many slots of a run may have no image."""
+
+    def __init__(self, rate: float, *, slots: int, failed: int) -> None:
+        """`rate`: share of `slots`, of which `failed` have none already."""
+        self._rate = rate
+        self._slots = slots
+        self._failed = failed
+
+    def spend(self, more: int, reason: str) -> None:
+        """Some more slots have no image, mostly for a reason.
+
+        Raises:
+          SourceError: these are more than the run may have.
+        """
+        self._failed += more
+        if more and self._failed > self._rate * self._slots:
+            raise SourceError(
+                f"{self._failed:,} of {self._slots:,} slots have no image already, more than "
+                f"--max-failure-rate {self._rate:g} allows: what is left is no fair sample of what "
+                f"the generator makes ({reason})"
+            )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Some slots are through.
+
+    Attributes:
+      slots: how many.
+      failed: of them, without an image.
+      reason: why most of the shard's have none.
+      reasons: of a shard that is stored now, bounded; None: there is more of it to come.
+    """
+
+    slots: int
+    failed: int
+    reason: str
+    reasons: Counter[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +88,7 @@ def fill(
     part: tuple[int, int] | None = None,
     team: Team | None = None,
     enough: Callable[[], bool] = lambda: False,
+    allowance: Allowance | None = None,
 ) -> Counter[str]:
     """Make what `store` lacks of slots [0, stop) of a stream.
 
@@ -57,13 +98,18 @@ def fill(
       stop: one past the last slot.
       maker: of this process.
       versions: recorded beside every shard, as are the reasons of its slots.
-      progress: told after every shard.
+      progress: told as slots are made.
       part: (i, N): every N-th shard, from number i on, and no others; None: all.
       team: worker processes that do it instead of `maker`.
       enough: asked before the first shard and after each; true: no more are made.
+      allowance: of slots without an image; None: any number.
 
     Returns:
       Why slots that were made now have no image, and how many of them.
+
+    Raises:
+      SourceError: there are more of them than the allowance has, or the generator is gone. Whole
+        shards are stored, and what a service gave.
     """
     gaps = store.missing(stream, stop, part)
     name = stream.name.lower()
@@ -78,11 +124,13 @@ def fill(
         finished = _by_one(store, stream, gaps, maker, versions)
     reasons: Counter[str] = Counter()
     with closing(finished):  # workers end when no more is wanted
-        for count, why in finished:
-            done += count
-            reasons += why
+        for made in finished:
+            done += made.slots
+            reasons += made.reasons or Counter()
             progress(name, done, slots)
-            if enough():
+            if allowance is not None:
+                allowance.spend(made.failed, made.reason)
+            if made.reasons is not None and enough():
                 break
     return reasons
 
@@ -93,13 +141,27 @@ def _by_one(
     gaps: list[tuple[int, int]],
     maker: Maker,
     versions: dict[str, str],
-) -> Generator[tuple[int, Counter[str]]]:
+) -> Generator[_Made]:
+    """Shard by shard. Whatever ends it, what a service gave is stored: it was paid for."""
     for begin, end in gaps:
         maker.reasons.clear()
-        rows = maker.rows(stream, begin, end)
-        reasons = bounded(maker.reasons)
-        store.write(stream, rows, versions, reasons)
-        yield end - begin, reasons
+        pieces: list[Rows] = []
+        with closing(maker.pieces(stream, begin, end)) as coming:
+            try:
+                for piece in coming:
+                    pieces.append(piece)
+                    if piece.stop < end:
+                        yield _told(piece, maker, None)
+            finally:
+                if pieces and (pieces[-1].stop == end or maker.asks_a_service):
+                    store.write(stream, joined(pieces), versions, bounded(maker.reasons))
+        yield _told(pieces[-1], maker, bounded(maker.reasons))
+
+
+def _told(piece: Rows, maker: Maker, reasons: Counter[str] | None) -> _Made:
+    failed = int(np.isin(piece.status, (Status.FAILED.value, Status.REFUSED.value)).sum())
+    reason = max(maker.reasons, key=lambda text: maker.reasons[text], default="")
+    return _Made(len(piece.rows), failed, reason, reasons)
 
 
 def _by_team(
@@ -108,7 +170,7 @@ def _by_team(
     gaps: list[tuple[int, int]],
     team: Team,
     versions: dict[str, str],
-) -> Generator[tuple[int, Counter[str]]]:
+) -> Generator[_Made]:
     """Worker i makes every i-th gap. Whichever fails ends the others; what is stored stays."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.SimpleQueue()
@@ -136,7 +198,7 @@ def _by_team(
             event = events.get()
             if isinstance(event, BaseException):
                 raise event
-            left -= 1
+            left -= event.reasons is not None
             yield event
 
 

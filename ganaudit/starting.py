@@ -14,8 +14,8 @@ from ganaudit.maker import Maker, Recipe
 from ganaudit.opening import Request, first_images, open_request
 from ganaudit.reference import Reference
 from ganaudit.report import canonical
-from ganaudit.runner import Team
-from ganaudit.slots import Stream
+from ganaudit.runner import Allowance, Team
+from ganaudit.slots import Stream, shard_ranges
 from ganaudit.store import Store
 
 REFERENCE = "reference"  # folder of the real images' rows, in that of the run
@@ -52,6 +52,20 @@ class Run:
     def team(self) -> Team | None:
         """Worker processes; None: this process makes the rows."""
         return self.request.team(self.recipe) if self.by_name else None
+
+    def allowance(self) -> Allowance:
+        """Of slots without an image, in this run or its part."""
+        config = self.request.config
+        stops = {Stream.ANCHORS: config.anchors, Stream.SAMPLES: config.samples}
+        return Allowance(
+            config.max_failure_rate,
+            slots=sum(
+                end - begin
+                for stop in stops.values()
+                for begin, end in shard_ranges(stop, config.part)
+            ),
+            failed=sum(self.store.without_image(*item) for item in stops.items()),
+        )
 
     def about(self, *, samples: int | None = None) -> dict[str, Any]:
         """What a report says beside its figures; `samples`: as many as count, None: all."""
@@ -105,6 +119,12 @@ def start(
         if reference is not None:
             reference.open(store.folder / REFERENCE, notice=notice)
     earlier = store.every_version() if config.resume else []
+    lacking = sum(
+        end - begin
+        for stream, stop in ((Stream.ANCHORS, config.anchors), (Stream.SAMPLES, config.samples))
+        for begin, end in store.missing(stream, stop, config.part)
+    )
+    requests = request.requests(lacking)
 
     # The first images say whether there are any, how many fit at once, who needs them singly.
     found = first_images(request, batch=config.batch or _batch_of(earlier))
@@ -112,6 +132,12 @@ def start(
     warnings = found.warnings + _changes(earlier, versions)
     for sentence in warnings:
         notice(sentence)
+    if requests and found.seconds_per_image is not None:
+        notice(
+            f"{requests:,} requests for {lacking:,} images, about "
+            f"{found.seconds_per_image * lacking:,.0f} s at the pace of the first ones; what fails "
+            "is asked for again"
+        )
 
     # A new run gets its folder once it is known that there are images.
     if not config.resume:

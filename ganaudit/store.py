@@ -14,7 +14,7 @@ what is in a file.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,7 @@ from ganaudit.slots import SHARD, Stream, ranges
 SCHEMA = 1
 MANIFEST = "manifest.json"
 _MOST_BYTES = 2**22  # of a manifest
+_NO_IMAGE = (Status.FAILED.value, Status.REFUSED.value)
 _REASONS = "reasons"  # its key in a shard's metadata; the other keys are versions
 
 
@@ -64,6 +65,20 @@ class Rows:
     def valid(self) -> NDArray[np.bool_]:
         """[N] bool: the rows that are scored."""
         return np.asarray(self.status == Status.OK.value)
+
+
+def joined(pieces: Sequence[Rows]) -> Rows:
+    """Rows of consecutive slots, of which each piece follows the one before; at least one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    kept = [piece.pictures for piece in pieces if piece.pictures is not None]
+    return Rows(
+        pieces[0].start,
+        np.concatenate([piece.rows for piece in pieces]),
+        np.concatenate([piece.status for piece in pieces]),
+        np.concatenate([piece.hashes for piece in pieces]),
+        [picture for part in kept for picture in part] if kept else None,
+    )
 
 
 class Store:
@@ -261,6 +276,18 @@ class Store:
             found, prints = shards.read(path, begin, end, "status", "hashes")
             status[here], hashes[here] = found[used], prints[used]
         return status, hashes
+
+    def without_image(self, stream: Stream, stop: int) -> int:
+        """How many of the stored slots below `stop` failed or were refused.
+
+        Raises:
+          GanauditError: a shard is damaged.
+        """
+        count = 0
+        for begin, end, path in self.shards(stream):
+            (status,) = shards.read(path, begin, end, "status")
+            count += sum(int((status[: max(0, stop - begin)] == no).sum()) for no in _NO_IMAGE)
+        return count
 
     def pictures(self, stream: Stream, slots: NDArray[np.int64]) -> dict[int, bytes]:
         """The thumbnails that were kept of some slots, by slot: PNG or JPEG.

@@ -78,6 +78,32 @@ class Blind:
         return self._answer(draws, images_of(draws.seeds))
 
 
+class Service(Toy):
+    """A service of the toy's images that takes latents: `answer(draws, images)` yields its answers.
+
+    Attributes:
+      asked: the slots of every call.
+    """
+
+    per_request = 4
+
+    def __init__(
+        self,
+        answer: Callable[[Draws, Tensor], Iterator[tuple[int, Tensor | Failure]]] | None = None,
+    ) -> None:
+        self.asked: list[list[int]] = []
+        self._answer = answer or (
+            lambda draws, images: zip(draws.index.tolist(), images, strict=True)
+        )
+
+    def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:
+        self.asked.append(draws.index.tolist())
+        yield from self._answer(draws, super().render(draws))
+
+    def render(self, draws: Draws) -> Tensor:
+        raise AssertionError("a service is asked by stream")
+
+
 def images_of(seeds: Tensor) -> Tensor:
     """uint8 [N, 3, 4, 4], each from its own seed."""
     latents = [torch.randn(3, 4, 4, generator=_rng(int(seed))) for seed in seeds]

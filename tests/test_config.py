@@ -25,7 +25,7 @@ FIELDS = [field.name for field in dataclasses.fields(DiagnoseConfig) if field.na
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"generator": ""}, "--generator is needed: a path, NAME:TARGET or demo"),
+        ({"generator": ""}, "--generator is needed: a path, an address, NAME:TARGET or demo"),
         ({"anchors": 0}, "--anchors must be at least 1, got 0"),
         ({"samples": -3}, "--samples must be at least 1, got -3"),
         ({"batch": 0}, "--batch must be at least 1, got 0"),

@@ -79,6 +79,7 @@ def test_every_option_in_the_table_exists(name: str) -> None:
         ("diagnose", "keep"),
         ("diagnose", "format"),
         ("diagnose", "max_faceless"),
+        ("diagnose", "max_failure_rate"),
         ("check", "inconclusive"),
         ("check", "max_samples"),
         ("check", "format"),

@@ -395,7 +395,8 @@ def test_zero_scored_samples_never_pass(ganaudit: Run) -> None:
     )
     asked = ("diagnose", "--generator", "python:dying.py:make", "--descriptor", "digits", "-q")
     size = ("--anchors", "8", "--samples", "64", "--batch", "64", "--device", "cpu")
-    ended = ganaudit(*asked, *size, "--shard", "0/1", "--out", "part")
+    part = ("--shard", "0/1", "--out", "part", "--max-failure-rate", "1")
+    ended = ganaudit(*asked, *size, *part)
     assert ended.code == 0, ended.err
     merged = ganaudit("merge", "part", "--out", "run", "-q")
     assert (merged.code, merged.out) == (3, "")

@@ -1,10 +1,11 @@
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Blind, Pixels, Spoilt, Toy
+from conftest import Blind, Pixels, Service, Spoilt, Toy
 from torch import Tensor
 
 from ganaudit.errors import DescriptorError, SourceError
@@ -184,6 +185,62 @@ def test_a_blind_source_is_asked_in_small_batches_and_not_compared() -> None:
     assert found.warnings == []
     assert found.recipe.batch <= 32
     assert sum(calls) <= 16  # two looks at eight
+
+
+def test_a_service_that_ignores_the_seed_is_warned_of() -> None:
+    calls: list[int] = []
+
+    def answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        calls.append(len(draws))
+        yield from zip(draws.index.tolist(), images.roll(len(calls), 3), strict=True)
+
+    blind = Blind(answer)
+    (warning,) = probed(blind).warnings
+    assert "ignores the seed: the same seed gave different images" in warning
+    blind.seedable = False
+    (warning,) = probed(blind).warnings
+    assert "takes no seed that is known" in warning
+
+
+@pytest.mark.parametrize("kind", [Blind, Service])
+def test_a_service_of_one_image_stops_the_run_before_it_begins(kind: Any) -> None:
+    def cached(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        one = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
+        yield from ((index, one) for index in draws.index.tolist())
+
+    with pytest.raises(SourceError, match="8 different slots with one image, .* a cache answers"):
+        probed(kind(cached))
+
+
+@pytest.mark.parametrize("kind", [Blind, Service])
+def test_a_service_that_repeats_some_images_is_warned_of(kind: Any) -> None:
+    def cached(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        yield from zip(draws.index.tolist(), images[torch.arange(len(draws)) // 4], strict=True)
+
+    source = kind(cached)
+    if kind is Service:
+        with pytest.raises(SourceError, match="batch mates"):
+            probed(source)
+        return
+    (warning,) = probed(source).warnings
+    assert "of the first 8 images of the service 6 repeat another to the last byte" in warning
+
+
+def test_the_window_of_a_service_is_a_shard_or_what_memory_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert probed(Service()).recipe.window == 512
+    assert probed(Service(), batch=20).recipe.window == 500
+    assert probed(Toy()).recipe.window is None
+    monkeypatch.setattr("ganaudit.probe._WINDOW_BYTES", 100 * 3 * 4 * 4)
+    assert probed(Service(), batch=32).recipe.window == 96
+    assert probed(Service(), batch=128).recipe.window == 128
+
+
+def test_a_service_with_latents_is_compared_with_itself_singly() -> None:
+    service = Service()
+    assert probed(service).warnings == []
+    assert service.asked == [[*range(8)]] * 2 + [[i] for i in range(8)]
 
 
 def test_a_source_of_fewer_items_than_a_look_is_asked_for_those() -> None:

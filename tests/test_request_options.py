@@ -58,6 +58,8 @@ GIVEN: dict[str, tuple[tuple[str, ...], Any]] = {
     "trust": (("--trust",), True),
     "strict_source": (("--strict-source",), True),
     "max_faceless": (("--max-faceless", "0.25"), 0.25),
+    "max_failure_rate": (("--max-failure-rate", "0.5"), 0.5),
+    "max_requests": (("--max-requests", "7"), 7),
     "backend": (("--backend", "torch"), "torch"),
     "timeout_s": (("--timeout-s", "1.5"), 1.5),
     "dry_run": (("--dry-run",), True),
@@ -298,9 +300,9 @@ def test_a_setting_that_is_wrong_is_shown_and_complained_of(
     for part, sentence in zip(
         (
             "ganaudit.toml has no setting 'zzz'",
-            "ganaudit.toml samples must be of type int",
             "ganaudit.toml seed must be of type int",
-            "--theta must be in",
+            "ganaudit.toml samples must be of type int",
+            "--generator must be UTF-8",
             "--fmr must be in",
             "there is no gate 'worst-rat'",
         ),

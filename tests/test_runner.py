@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Blind, Pixels, Spoilt, Toy, images_of
+from conftest import Blind, Pixels, Service, Spoilt, Toy, images_of
 from torch import Tensor
 
-from ganaudit.errors import DescriptorError, SourceError, SourceTimeout
+from ganaudit.errors import DescriptorError, SourceError, SourceGone, SourceTimeout
 from ganaudit.generators import Failure, Status
 from ganaudit.images import content_hashes, to_rgb
 from ganaudit.maker import Guard, Maker, Recipe
-from ganaudit.runner import Team, fill, silent
+from ganaudit.runner import Allowance, Team, fill, silent
 from ganaudit.slots import Draws, Stream
 from ganaudit.store import Rows, Store
 
@@ -357,6 +357,175 @@ def test_items_of_a_finite_source_are_asked_for_in_the_runs_order_and_once() -> 
     assert asked[Stream.SAMPLES] == order[20:].tolist()
 
 
+# -- services ---------------------------------------------------------------------------------
+
+
+def test_a_service_is_asked_for_a_window_and_embedded_in_batches_of_consecutive_slots() -> None:
+    """Rows are those of the local generator at that batch, in whatever order answers come."""
+    seen: list[int] = []
+
+    class Watched(Pixels):
+        def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(len(images))
+            return super().embed(images)
+
+    def shuffled(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        order = np.random.default_rng(len(draws)).permutation(len(draws))
+        yield from ((int(draws.index[i]), images[i]) for i in order)
+
+    service = Service(shuffled)
+    maker = Maker(service, Watched(), recipe(batch=8, window=24, keep=True))
+    found = maker.rows(Stream.SAMPLES, 0, 40)
+    maker.close()
+    local, _ = rows_of(Toy(), keep=True)
+    assert service.asked == [list(range(24)), list(range(24, 40))]
+    assert seen == [8] * 5
+    for name in ("rows", "status", "hashes"):
+        assert np.array_equal(getattr(found, name), getattr(local, name))
+    assert found.pictures == local.pictures
+
+
+def test_what_came_is_embedded_while_a_service_goes_on() -> None:
+    """The service waits, before its second batch, for the first one to have been embedded."""
+    embedded = threading.Event()
+
+    class Telling(Pixels):
+        def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            embedded.set()
+            return super().embed(images)
+
+    def waiting(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for i, image in in_order(draws, images):
+            assert i < 8 or embedded.wait(20)
+            yield i, image
+
+    maker = Maker(Service(waiting), Telling(), recipe(batch=8, window=16))
+    assert maker.rows(Stream.SAMPLES, 0, 16).valid.all()
+    maker.close()
+
+
+def test_a_service_that_is_gone_ends_the_run_and_what_came_before_is_stored(
+    tmp_path: Path,
+) -> None:
+    closed = threading.Event()
+
+    def leaving(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        try:
+            for i, image in in_order(draws, images):
+                if i == 20:
+                    raise SourceGone("nobody answers")
+                yield i, image
+        finally:
+            closed.set()
+
+    store = Store(tmp_path / "run")
+    store.open({}, resume=False)
+    maker = Maker(Service(leaving), Pixels(), recipe(batch=8, window=64))
+    with pytest.raises(SourceGone, match="nobody answers"):
+        fill(store, Stream.SAMPLES, 40, maker, versions={}, progress=silent)
+    assert closed.wait(20)
+    assert store.missing(Stream.SAMPLES, 40) == [(16, 40)]  # two whole batches were there
+    service = Service()
+    whole = Maker(service, Pixels(), recipe(batch=8, window=64))
+    fill(store, Stream.SAMPLES, 40, whole, versions={}, progress=silent)
+    whole.close()
+    maker.close()
+    assert service.asked == [list(range(16, 40))]
+    (rows,) = store.read(Stream.SAMPLES, 40)
+    assert np.array_equal(rows.rows, rows_of(Toy())[0].rows)
+
+
+def test_a_service_is_closed_when_nobody_wants_the_rest() -> None:
+    closed = threading.Event()
+
+    def endless(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        try:
+            yield from in_order(draws, images)
+        finally:
+            closed.set()
+
+    maker = Maker(Service(endless), Pixels(), recipe(batch=8, window=40))
+    pieces = maker.pieces(Stream.SAMPLES, 0, 40)
+    assert next(pieces).stop == 8
+    pieces.close()
+    assert closed.wait(20)
+    maker.close()
+
+
+def test_ctrl_c_keeps_what_a_service_gave_of_the_shard_in_work(tmp_path: Path) -> None:
+    def press(what: str, done: int, total: int) -> None:
+        if done == 24:
+            raise KeyboardInterrupt
+
+    def failing(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for i, image in in_order(draws, images):
+            yield i, Failure("no such image") if i in {3, 30} else image
+
+    for source, kept in ((Service(failing), 24), (Spoilt({3, 30}, raises), 0)):
+        store = Store(tmp_path / type(source).__name__)
+        store.open({}, resume=False)
+        maker = Maker(source, Pixels(), recipe(batch=8))
+        with pytest.raises(KeyboardInterrupt):
+            fill(store, Stream.SAMPLES, 100, maker, versions={}, progress=press)
+        assert store.missing(Stream.SAMPLES, 100) == [(kept, 100)]
+        assert store.reasons(Stream.SAMPLES, kept).total() == bool(kept)
+        fill(store, Stream.SAMPLES, 100, maker, versions={}, progress=silent)
+        maker.close()
+        assert store.reasons(Stream.SAMPLES, 100).total() == 2
+
+
+# -- slots without an image -------------------------------------------------------------------
+
+
+def test_a_run_stops_with_the_first_slot_that_is_one_too_many(tmp_path: Path) -> None:
+    """Of 200 slots a twentieth may fail: 10, of which two failed earlier."""
+    store = Store(tmp_path / "run")
+    store.open({}, resume=False)
+    maker = Maker(Spoilt({10, 11, 12, *range(40, 60)}, raises), Pixels(), recipe(batch=8))
+    allowance = Allowance(0.05, slots=200, failed=2)
+    with pytest.raises(SourceError, match="13 of 200 slots .*--max-failure-rate 0.05.*such image"):
+        fill(
+            store,
+            Stream.SAMPLES,
+            200,
+            maker,
+            versions={},
+            progress=silent,
+            allowance=allowance,
+        )
+    assert store.missing(Stream.SAMPLES, 200) == [(0, 200)]
+    fill(store, Stream.SAMPLES, 200, maker, versions={}, progress=silent)
+    assert store.without_image(Stream.SAMPLES, 200) == 3 + 20
+    assert store.without_image(Stream.SAMPLES, 42) == 3 + 2
+    maker.close()
+
+
+def test_an_allowance_that_is_spent_to_the_last_slot_is_kept(tmp_path: Path) -> None:
+    allowance = Allowance(0.05, slots=200, failed=2)
+    allowance.spend(8, "")
+    allowance.spend(0, "")
+    with pytest.raises(SourceError, match="11 of 200 slots"):
+        allowance.spend(1, "")
+    Allowance(0.0, slots=200, failed=7).spend(0, "")  # what is stored is scored again
+
+
+def test_workers_spend_the_same_allowance(tmp_path: Path) -> None:
+    store, maker = Store(tmp_path / "run"), _open_complaining("cpu")
+    team = Team(open_maker=_open_complaining, arguments=(), devices=("cpu", "cpu"))
+    with pytest.raises(SourceError, match="[23] of 1,024 slots .*--max-failure-rate 0.001"):
+        fill(
+            store,
+            Stream.SAMPLES,
+            1024,
+            maker,
+            versions={},
+            progress=silent,
+            team=team,
+            allowance=Allowance(0.001, slots=1024, failed=0),
+        )
+    maker.close()
+
+
 # -- descriptors ------------------------------------------------------------------------------
 
 
@@ -469,14 +638,14 @@ def test_filling_makes_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
 
     fill(store, Stream.SAMPLES, 600, maker, versions={"torch": "1"}, progress=watch)
     assert made == list(range(600))
-    assert seen == [("samples", done, 600) for done in (0, 512, 600)]  # shards of 512
+    assert seen == [("samples", done, 600) for done in (*range(0, 600, 64), 600)]
 
     made.clear()
     seen.clear()
     reasons = fill(store, Stream.SAMPLES, 1100, maker, versions={}, progress=watch)
     maker.close()
     assert made == list(range(600, 1100))
-    assert seen == [("samples", done, 1100) for done in (600, 1024, 1100)]
+    assert seen == [("samples", done, 1100) for done in (*range(600, 1024, 64), 1024, 1088, 1100)]
     assert not reasons
 
 
@@ -493,10 +662,10 @@ def test_a_part_is_made_and_nothing_else_of_the_run(tmp_path: Path) -> None:
         return [(begin, end) for begin, end, _ in store.shards(Stream.SAMPLES)]
 
     assert go_on(1100, (0, 2)) == [(0, 512), (1024, 1100)]
-    assert seen == [("samples", done, 588) for done in (0, 512, 588)]
+    assert seen == [("samples", done, 588) for done in (*range(0, 588, 64), 588)]
     seen.clear()
     assert go_on(1200, (0, 2)) == [(0, 512), (1024, 1100), (1100, 1200)]
-    assert seen == [("samples", done, 688) for done in (588, 688)]
+    assert seen == [("samples", done, 688) for done in (588, 652, 688)]
     seen.clear()
     assert go_on(1200, (5, 6)) == [(0, 512), (1024, 1100), (1100, 1200)]
     assert seen == [("samples", 0, 0)]
@@ -524,7 +693,8 @@ def test_no_more_is_made_once_it_is_enough(asked: int, made: int, tmp_path: Path
         enough=enough,
     )
     assert store.missing(Stream.SAMPLES, made) == []
-    assert stored == [0, 512, 1024, 1100][:asked] == seen
+    assert stored == [0, 512, 1024, 1100][:asked]
+    assert set(stored) <= set(seen) and seen == sorted(seen)
     stored.clear()
     asked = 99
     fill(store, Stream.SAMPLES, 1100, maker, versions={}, progress=silent, enough=enough)

@@ -101,6 +101,8 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "plugin": ("mine.py", ("mine.py",)),
         "strict_source": ("true", True),
         "max_faceless": ("0.25", 0.25),
+        "max_failure_rate": ("0.5", 0.5),
+        "max_requests": ("900", 900),
         "backend": ("faiss", "faiss"),
         "timeout_s": ("1.5", 1.5),
         "format": ("json", "json"),
@@ -125,7 +127,7 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
         "set = ['a=1 2', 'descriptor.b=2']\ndescriptor-card = 'card.json'\n"
-        "labels = 'uniform'\nmax-faceless = 1\nbackend = 'torch'\ntimeout-s = 2\n"
+        "labels = 'uniform'\nmax-faceless = 1\nmax-failure-rate = 0\nmax-requests = 7\nbackend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false\nstrict-source = true",
     )
     found = resolve(DiagnoseConfig, {})
@@ -155,6 +157,8 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         descriptor_card=Path("card.json"),
         labels="uniform",
         max_faceless=1.0,
+        max_failure_rate=0.0,
+        max_requests=7,
         strict_source=True,
         backend="torch",
         timeout_s=2.0,
@@ -461,9 +465,9 @@ def test_a_survey_shows_what_is_wrong_and_says_why(
     assert (by_name["trust"].value, by_name["trust"].origin) == (True, "[tool.ganaudit]")
     assert [problem.split(",")[0] for problem in problems] == [
         "[tool.ganaudit] has no setting 'zzz'",
+        "trust would run code",
         "[tool.ganaudit] anchors must be of type int",
         "GANAUDIT_WORKERS must be of type int",
-        "trust would run code",
         "--keep must be one of auto",
     ]
     with pytest.raises(ConfigError, match="has no setting 'zzz'"):

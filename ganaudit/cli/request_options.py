@@ -17,7 +17,7 @@ class RequestOptions:
     """A declaration a setting of `DiagnoseConfig`, in the order of the help; None: not given."""
 
     generator: Annotated[
-        str | None, typer.Option(help="Path, NAME:TARGET or demo: what is audited.")
+        str | None, typer.Option(help="Path, address, NAME:TARGET or demo: what is audited.")
     ]
     descriptor: Annotated[
         str | None, typer.Option(help="Path, NAME or NAME:TARGET: what tells identities apart.")
@@ -95,6 +95,13 @@ class RequestOptions:
     max_faceless: Annotated[
         float | None,
         typer.Option(help="Share of images without a face that stops a run at once [0.5]."),
+    ]
+    max_failure_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of slots without an image that stops a run [0.1]."),
+    ]
+    max_requests: Annotated[
+        int | None, typer.Option(help="Requests a service is sent at most, repeats included.")
     ]
     backend: Annotated[
         str | None, typer.Option(help="auto, torch or faiss: how pairs are found [auto].")

@@ -110,6 +110,7 @@ def show_plan(outlook: Mapping[str, Any]) -> None:
             if size
             else ""
         )
+        + ("" if estimate["requests"] is None else f"; {estimate['requests']:,} requests or more")
         + f"; {estimate['disk_bytes'] / 2**20:,.1f} MiB on disk; {estimate['pairs']:,} pairs"
         + (f"; about {seconds:,.0f} s to make, judged by a small batch" if seconds else "")
         + "."

@@ -245,6 +245,47 @@ class SampleConfig(GeneratorConfig):
         return self.out is not None and self.out.suffix.lower() == ".png"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(GeneratorConfig):
+    """Request of `ganaudit serve`."""
+
+    host: str = "127.0.0.1"  # address to listen on; the default is reached from this machine alone
+    port: int = 8000  # 0: a free one
+    name: str = "generator"  # of the model, in addresses
+    delay_ms: float = 2.0  # how long an image waits for others to be rendered with
+    queue: int = 256  # images that may wait; whoever asks for more is told to come again
+    max_images: int = 64  # of one request
+    max_body_mb: int = 8  # MiB of one request
+    token_env: str | None = None  # environment variable with the token that clients have to send
+    token_file: Path | None = None  # file with it
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        super().__post_init__()
+        check_at_least_one(self, ("queue", "max_images", "max_body_mb"))
+        for key in split_options(self.set)[1]:
+            raise ConfigError(f"--set descriptor.{key}: serving needs no descriptor; leave it out")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
+            raise ConfigError(
+                "--name is part of addresses: at most 64 letters, digits, _, . and -, got "
+                f"{self.name!r:.80}"
+            )
+        if not 0 <= self.port < 2**16:
+            raise ConfigError(f"--port must be in [0, 65535], 0 for a free one, got {self.port}")
+        if not 0 <= self.delay_ms <= 1000:
+            raise ConfigError(f"--delay-ms must be in [0, 1000], got {self.delay_ms}")
+        if self.max_body_mb > 1024:
+            raise ConfigError(f"--max-body-mb must be at most 1024, got {self.max_body_mb}")
+        if self.queue < self.max_images:
+            raise ConfigError(
+                f"--queue {self.queue} has no room for a request of --max-images "
+                f"{self.max_images}; make it larger, or the request smaller"
+            )
+        if self.token_env is not None and self.token_file is not None:
+            raise ConfigError("--token-env and --token-file exclude each other: say where it is")
+
+
 def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """`--set` pairs to (the generator's options, the descriptor's options).
 

@@ -9,6 +9,8 @@ Protocol names, any of them may carry
 - `warnings`, sentences about what its first images made doubtful;
 - `module`, the torch network that it runs: the prior is held against its batch norm statistics;
 - `per_request`, how many slots a service is asked for at once: for the estimate before a run;
+- `patience_s`, seconds that an answer of it may take, where it keeps time itself: it is given at
+  least so many, whatever --timeout-s says;
 - `incidental`, names of options that decide no image (how many requests are in flight): they are
   not pinned in the manifest, so that a run can go on under others.
 """

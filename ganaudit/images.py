@@ -16,6 +16,7 @@ Layout = Literal["NCHW", "NHWC"]
 HASH_BYTES = 16
 GREY_LEVELS = 1  # by which an image may differ from itself: cuDNN picks kernels by batch size
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_WIRE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**26  # of one image read from a file: 8192 x 8192
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -184,25 +185,48 @@ def picture_suffix(data: bytes) -> str:
     return ".png" if data.startswith(b"\x89PNG") else ".jpg"
 
 
+class DamagedImage(SourceError):
+    """The bytes are no whole picture of a kind that is read."""
+
+
 def read_image(path: Path) -> torch.Tensor:
     """uint8 [3, H, W] of a picture file, upright as its EXIF says; the first frame of an animation.
 
     Formats whose reading would start another program (EPS) are none.
 
     Raises:
-      SourceError: not a picture, too large, 16 bits a channel, or CMYK.
+      SourceError: too large, 16 bits a channel, or CMYK.
+      DamagedImage: not a picture, or not all of one.
     """
+    return _decoded(path, str(path), _FORMATS)
+
+
+def decode_image(data: bytes, *, what: str) -> torch.Tensor:
+    """uint8 [3, H, W] of a PNG, JPEG or WebP file that came over the wire, as `read_image`.
+
+    Args:
+      data: the file.
+      what: it is, for messages.
+
+    Raises:
+      SourceError: too large, 16 bits a channel, or CMYK; told by its header alone.
+      DamagedImage: not such a picture, or not all of one.
+    """
+    return _decoded(BytesIO(data), what, _WIRE_FORMATS)
+
+
+def _decoded(file: Path | BytesIO, what: str, formats: tuple[str, ...]) -> torch.Tensor:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as picture:
+        with warnings.catch_warnings(), Image.open(file, formats=formats) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise SourceError(f"{path}: {width} x {height} pixels exceed {MAX_PIXELS}")
+                raise SourceError(f"{what}: {width} x {height} pixels exceed {MAX_PIXELS}")
             if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
                 raise SourceError(
-                    f"{path}: 8-bit grey or RGB wanted, got mode {picture.mode}; convert it first"
+                    f"{what}: 8-bit grey or RGB wanted, got mode {picture.mode}; convert it first"
                 )
             opaque = picture.mode in ("1", "L", "RGB") and "transparency" not in picture.info
             upright = ImageOps.exif_transpose(picture)
@@ -210,5 +234,5 @@ def read_image(path: Path) -> torch.Tensor:
     except SourceError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds over a damaged file
-        raise SourceError(f"{path} cannot be read as a picture: {error}") from error
+        raise DamagedImage(f"{what} cannot be read as a picture: {error}") from error
     return to_rgb(torch.from_numpy(pixels)[None], layout="NHWC")[0]

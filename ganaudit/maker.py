@@ -94,7 +94,14 @@ class Guard:
         self._thread: threading.Thread | None = None
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] | None = None
 
-    def call(self, work: Callable[[], _T], *, what: str, deadline: bool = True) -> _T:
+    def call(
+        self,
+        work: Callable[[], _T],
+        *,
+        what: str,
+        deadline: bool = True,
+        patience_s: float = 0.0,
+    ) -> _T:
         """The result of `work()`, or what it raised.
 
         Args:
@@ -103,6 +110,7 @@ class Guard:
             would be in each other's way.
           what: for the message.
           deadline: whether the time is limited.
+          patience_s: that it is given in any case.
 
         Raises:
           SourceTimeout: it did not return in time. Its thread is abandoned, not stopped.
@@ -122,13 +130,12 @@ class Guard:
                 answer.put((None, error))
 
         self._tasks.put(task)
+        timeout_s = max(self._timeout_s, patience_s)
         try:
-            value, error = answer.get(timeout=self._timeout_s if deadline else None)
+            value, error = answer.get(timeout=timeout_s if deadline else None)
         except queue.Empty:
             self._tasks = None
-            raise SourceTimeout(
-                f"{what} took longer than {self._timeout_s:g} s (--timeout-s)"
-            ) from None
+            raise SourceTimeout(f"{what} took longer than {timeout_s:g} s (--timeout-s)") from None
         if isinstance(error, Exception):
             raise error
         if error is not None:  # sys.exit() in foreign code: its exit code is not ours
@@ -224,7 +231,7 @@ class Maker:
         window = self._recipe.window or batch
         for first in range(0, len(slots), window):
             part = slots[first : first + window]
-            for at, found in self._asked(self.draws(stream, part), batch):
+            for at, found in self.batches(self.draws(stream, part), batch):
                 piece = self._embedded(part[at : at + batch], found)
                 self.reasons.update(failure.reason for failure in found.failures.values())
                 yield piece
@@ -275,12 +282,12 @@ class Maker:
         images: _Images = []
         failures: dict[int, Failure] = {}
         for first in range(0, len(draws), step):
-            for _, found in self._asked(draws[first : first + step], step):
+            for _, found in self.batches(draws[first : first + step], step):
                 images += [(first + position, part) for position, part in found.images]
                 failures |= {first + i: failure for i, failure in found.failures.items()}
         return Rendered(images, failures)
 
-    def _asked(self, draws: Draws, batch: int) -> Iterator[tuple[int, Rendered]]:
+    def batches(self, draws: Draws, batch: int) -> Iterator[tuple[int, Rendered]]:
         """(number of the first, what came) of each batch of consecutive draws, in their order."""
         if isinstance(self._source, Streaming):
             answers = self._streamed(self._source, draws, batch)
@@ -375,8 +382,10 @@ class Maker:
         iterator: Iterator[tuple[int, torch.Tensor | Failure]] | None = None
         try:
             iterator = self._guard.call(lambda: iter(source.stream(draws)), what="asking")
-            coming = iterator
-            while answer := self._guard.call(lambda: next(coming, None), what="an answer"):
+            coming, patience = iterator, float(getattr(source, "patience_s", 0.0))
+            while answer := self._guard.call(
+                lambda: next(coming, None), what="an answer", patience_s=patience
+            ):
                 self._timeouts = 0
                 index, item = answer
                 if index in asked:

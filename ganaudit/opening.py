@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +366,9 @@ def check_source(source: Source, name: str) -> None:
         said = getattr(source, key, ())
         if not isinstance(said, tuple | list) or not all(isinstance(text, str) for text in said):
             raise PluginError(f"{name}: {key} must be a list of {of_what}, got {said!r:.80}")
+    patience: Any = getattr(source, "patience_s", 0.0)
+    if not isinstance(patience, Real) or not 0 <= float(patience) < 1e7:
+        raise PluginError(f"{name}: patience_s must be seconds below 1e7, got {patience!r:.80}")
     each: Any = getattr(source, "per_request", 1)
     if not isinstance(each, Integral) or each < 1:
         raise PluginError(f"{name}: per_request must be 1 or more slots, got {each!r:.80}")

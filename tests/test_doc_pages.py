@@ -77,9 +77,10 @@ def test_bring_your_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("labels.txt").write_text("0\n0\n3\n1\n")
     folder = tmp_path / "apart"
     folder.mkdir()
-    assert run_page(DOCS / "generators.md", folder, monkeypatch) == 6
+    assert run_page(DOCS / "generators.md", folder, monkeypatch) == 7
     reports = [json.loads(path.read_text()) for path in sorted(Path().glob("audit*/report.json"))]
     assert len(reports) == 6
+    assert len(list(Path("samples/images").glob("*.png"))) == 64
     assert all("as --set says" in " ".join(report["assumptions"]) for report in reports)
     labels = [report["labels"] for report in reports if report["labels"] is not None]
     assert [len(found["by_label"]) for found in labels] == [1, 3]

@@ -11,7 +11,14 @@ import pytest
 import typer.main
 
 from ganaudit.cli import app
-from ganaudit.config import CheckConfig, CheckFormat, DiagnoseConfig, OutputFormat, ThresholdConfig
+from ganaudit.config import (
+    CheckConfig,
+    CheckFormat,
+    DiagnoseConfig,
+    OutputFormat,
+    SampleConfig,
+    ThresholdConfig,
+)
 from ganaudit.gates import FIGURES
 from ganaudit.settings import source_file, survey
 
@@ -54,7 +61,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     assert options(name, "-") <= set(re.findall(r"--?[a-z][a-z-]*", README + OPTIONS))
 
 
-@pytest.mark.parametrize("name", ["diagnose", "check", "merge", "threshold"])
+@pytest.mark.parametrize("name", ["diagnose", "sample", "check", "merge", "threshold"])
 def test_every_option_in_the_table_exists(name: str) -> None:
     listed = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows(name)))
     assert len(set(listed)) == len(listed)
@@ -80,6 +87,7 @@ def test_every_option_in_the_table_exists(name: str) -> None:
         ("diagnose", "format"),
         ("diagnose", "max_faceless"),
         ("diagnose", "max_failure_rate"),
+        ("sample", "samples"),
         ("check", "inconclusive"),
         ("check", "max_samples"),
         ("check", "format"),
@@ -88,8 +96,13 @@ def test_every_option_in_the_table_exists(name: str) -> None:
     ],
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) -> None:
-    kind = {"diagnose": DiagnoseConfig, "check": CheckConfig, "threshold": ThresholdConfig}[name]
-    value = next(found.value for found in survey(kind)[0] if found.name == setting)
+    kinds: dict[str, type[Any]] = {
+        "diagnose": DiagnoseConfig,
+        "sample": SampleConfig,
+        "check": CheckConfig,
+        "threshold": ThresholdConfig,
+    }
+    value = next(found.value for found in survey(kinds[name])[0] if found.name == setting)
     default = value if isinstance(value, str) else f"{value:g}"
     option = f"--{setting.replace('_', '-')}"
     row = next(row for row in rows(name) if row[0].startswith(f"`{option}"))

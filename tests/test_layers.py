@@ -10,11 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors config settings files archives userfile registry slots noise labels generators images "
-    "descriptors cards networks checkpoints reasons shards store screen tally neighbors scores "
+    "oip descriptors cards networks checkpoints reasons grids sheets shards store screen tally neighbors scores "
     "intervals rarefaction diversity fidelity diagnosis extremes ratios comparable sequential "
     "power gates same_place pairs verification report maker runner scoring bylabel measuring "
     "gallery finished baselines difference watching batchnorm probe opening reference starting "
-    "parts merging planning pipeline release identities variants threshold testing health cli"
+    "parts merging planning pipeline release identities variants threshold sampling serving "
+    "testing health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "httpx", "timm"}
 EXECUTE_WHAT_THEY_READ = {

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ganaudit.cli import app, running
 from ganaudit.cli.request_options import RequestOptions, flags_of, resolve_check, takes_request
-from ganaudit.config import CheckConfig, DiagnoseConfig, ThresholdConfig
+from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
 from ganaudit.errors import ConfigError
 
 Run = Callable[..., Ended]
@@ -256,7 +256,12 @@ def test_every_setting_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch)
     ended = show("--format", "json")
     assert (ended.code, ended.err) == (0, "")
     found = json.loads(ended.out)
-    kinds = {"diagnose": DiagnoseConfig, "check": CheckConfig, "threshold": ThresholdConfig}
+    kinds = {
+        "diagnose": DiagnoseConfig,
+        "sample": SampleConfig,
+        "check": CheckConfig,
+        "threshold": ThresholdConfig,
+    }
     assert list(found) == list(kinds)
     for verb, kind in kinds.items():
         assert [*found[verb], "origins"] == [field.name for field in fields(kind)]
@@ -290,7 +295,7 @@ def test_a_setting_that_is_wrong_is_shown_and_complained_of(
     monkeypatch.setenv("GANAUDIT_GENERATOR", "\udcff")
     ended = show("--format", "json")
     assert ended.code == 2
-    diagnose, check, threshold = json.loads(ended.out, parse_constant=pytest.fail).values()
+    diagnose, _, check, threshold = json.loads(ended.out, parse_constant=pytest.fail).values()
     assert diagnose["theta"] == {"value": "nan", "origin": "ganaudit.toml"}
     assert diagnose["seed"] == {"value": "1979-05-27", "origin": "ganaudit.toml"}
     assert diagnose["generator"] == {"value": "\\udcff", "origin": "GANAUDIT_GENERATOR"}

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from ganaudit.config import CheckConfig, DiagnoseConfig, ThresholdConfig
+from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
 from ganaudit.errors import ConfigError
 from ganaudit.settings import Setting, resolve, source_file, survey
 
 KINDS: dict[str, type[Any]] = {
     "diagnose": DiagnoseConfig,
+    "sample": SampleConfig,
     "check": CheckConfig,
     "threshold": ThresholdConfig,
 }

@@ -17,6 +17,8 @@ from ganaudit.cli.inspect import inspect
 from ganaudit.cli.merge import merge
 from ganaudit.cli.plugins import plugins
 from ganaudit.cli.report import report
+from ganaudit.cli.sample import sample
+from ganaudit.cli.serve import serve
 from ganaudit.cli.threshold import threshold
 from ganaudit.errors import INTERRUPTED, GanauditError, complaint
 
@@ -29,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(diagnose)
+app.command()(sample)
+app.command()(serve)
 app.command()(merge)
 app.command()(check)
 app.command()(diff)

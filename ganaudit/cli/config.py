@@ -22,12 +22,17 @@ def show(
     import sys
 
     from ganaudit.cli.running import check_format, print_result
-    from ganaudit.config import CheckConfig, DiagnoseConfig, ThresholdConfig
+    from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
     from ganaudit.errors import ConfigError, complaint
     from ganaudit.settings import survey
 
     check_format(format_)
-    kinds = {"diagnose": DiagnoseConfig, "check": CheckConfig, "threshold": ThresholdConfig}
+    kinds = {
+        "diagnose": DiagnoseConfig,
+        "sample": SampleConfig,
+        "check": CheckConfig,
+        "threshold": ThresholdConfig,
+    }
     surveys = {verb: survey(kind) for verb, kind in kinds.items()}
     found = {
         verb: {s.name: {"value": _json(s.value), "origin": s.origin} for s in settings}

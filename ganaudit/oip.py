@@ -305,7 +305,8 @@ def _from_json(entry: dict[str, Any], tensor: Tensor) -> NDArray[Any] | list[byt
     elif datatype.startswith("FP"):
         if kinds <= {int, float}:
             return _floats(flat, tensor).reshape(shape)
-    elif kinds <= {int}:
+    elif kinds <= {int, float} and all(type(v) is int or v.is_integer() for v in flat):
+        flat = list(map(int, flat))  # 7.0 is a whole number in JSON
         limits = np.iinfo(DTYPES[datatype])
         if flat and not limits.min <= min(flat) <= max(flat) <= limits.max:
             raise OipError(f"{_of(tensor)} has values that do not fit its datatype")

@@ -315,6 +315,9 @@ REFUSED = {
     "too large for FP16": (given([65520, 0], "FP16"), "'x' of FP16 .* has values that do not fit"),
     "too large for FP64": (given([10**400, 0], "FP64"), "has values that do not fit its datatype"),
     "fractions as INT8": (given([0.5, 0], "INT8"), "none of its datatype, but float, int"),
+    "infinity as INT64": (given([1, float("inf")], "INT64"), "datatype, but float, int"),
+    "a whole float too large": (given([1, 2.0**63], "INT64"), "has values that do not fit"),
+    "a huge number beside a float": (given([10**400, 0.0], "INT64"), "values that do not fit"),
     "truth as INT8": (given([True, 0], "INT8"), "none of its datatype, but bool, int"),
     "numbers as BOOL": (given([0, 2], "BOOL"), "none of its datatype, but int"),
     "a fraction as BOOL": (given([0.0, 1], "BOOL"), "none of its datatype, but float, int"),
@@ -468,3 +471,11 @@ def test_text_that_says_base64_is_read_as_such_only_when_it_says_so() -> None:
         body = given([text], "BYTES", [1], parameters=parameters)
         _, (tensor,) = decode(body, None, key="inputs", most_values=1)
         assert tensor.values == [wanted]
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """In JSON 7.0 and 7 are one number, and some languages know no other kind."""
+    body = message(entry(datatype="INT64", data=[7.0, -(2**40)]))
+    _, (tensor,) = decode(body, None, key="inputs", most_values=9)
+    assert tensor.values.tolist() == [7, -(2**40)]
+    assert tensor.values.dtype == np.int64

@@ -133,7 +133,7 @@ def probe(
             break
     height, width = (int(side) for side in first.images[0][1].shape[2:])
     if batch is None:
-        batch = _fit(height, width, recipe)
+        batch = fitting(height, width, recipe.device)
         batch = min(_BATCH_STREAMED, batch) if isinstance(source, Streaming) else batch
     window = None
     if is_service(source):
@@ -221,9 +221,9 @@ def _differs(one: Rendered, other: Rendered) -> bool:
     )
 
 
-def _fit(height: int, width: int, recipe: Recipe) -> int:
+def fitting(height: int, width: int, device_name: str) -> int:
     """The power of two of images that fits a quarter of the free memory, within what pays."""
-    device = torch.device(recipe.device)
+    device = torch.device(device_name)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:

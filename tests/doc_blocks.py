@@ -8,6 +8,9 @@ Fenced blocks are taken from top to bottom, all in the working directory of the 
   continues it). It must end with code 0, or with that of a last line `exit code N`. The lines below
   it are what it prints, stdout and stderr together, either first: `...` stands for anything, line
   breaks and blanks do not matter;
+- a command of `ganaudit` or `python` that ends with `&` goes on in the background, once it has
+  printed what is shown. `$ kill %1` ends the first one, the end of the page those that are left: by
+  SIGTERM, after which `ganaudit` must end with code 0;
 - blocks of other languages, and those below a line `<!-- not run: REASON -->`, are left alone.
 
 `ganaudit`, `python` and `pytest` run in processes forked from one that has imported torch, so that
@@ -17,9 +20,12 @@ a command costs no start. What `pip install` installs, every later command finds
 import re
 import runpy
 import shlex
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +39,7 @@ _FENCE = re.compile(
 )
 _FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 _CODE = re.compile(r"^exit code (\d+)\s*\Z", re.MULTILINE)
+_KILL = re.compile(r"kill %(\d+)")
 _PIP = "--no-deps --no-build-isolation --no-index --quiet --disable-pip-version-check".split()
 _SECONDS = 120
 
@@ -73,30 +80,99 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
-def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+class Background:
+    """Commands that go on while the page does, in the order they were started."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: for what they print."""
+        self._folder = folder
+        self._commands: list[tuple[Command, Path]] = []
+        self._programs: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: str, shown: str, where: str) -> None:
+        """Begin one, and wait until it has printed what is shown."""
+        program, *arguments = shlex.split(command)
+        if program == "python":
+            self._programs.append(subprocess.Popen([sys.executable, *arguments]))
+            return
+        assert program == "ganaudit", f"{where}: only these two go on in the background"
+        out = self._folder / f"background-{len(self._commands)}"
+        begun = Command(self._folder, tuple(arguments), out=out)
+        self._commands.append((begun, out))
+        until = time.monotonic() + _SECONDS
+        while not (out.is_file() and shows(out.read_text("utf-8"), shown)):
+            assert begun.process.exitcode is None, f"{where} ended: {begun.wait().err}"
+            assert time.monotonic() < until, f"{where} printed: {out.read_text('utf-8')}"
+            time.sleep(0.02)
+
+    def end(self, number: int) -> None:
+        """End the command of that number, counted from 1, as `kill %1` does."""
+        command, _ = self._commands[number - 1]
+        if command.process.exitcode is None:
+            command.process.terminate()
+            ended = command.wait()
+            assert ended.code == 0, f"a command in the background ended with {ended}"
+
+    def close(self) -> None:
+        """End all that are left."""
+        for program in self._programs:
+            program.terminate()
+            program.wait(_SECONDS)
+        for number in range(1, len(self._commands) + 1):
+            self.end(number)
+
+
+def run_page(
+    page: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    instead: Mapping[str, str] | None = None,
+) -> int:
     """Do all that a page shows; how many commands that were.
 
     Args:
       page: in Markdown.
       folder: an empty one, for what commands print and pip installs.
       monkeypatch: makes what is installed importable, for the length of the test.
+      instead: words of the page and what stands for them in the test: a port that is free.
     """
+    text = page.read_text("utf-8")
+    if instead:
+        words = "|".join(map(re.escape, instead))
+        text = re.sub(words, lambda found: instead[found[0]], text)
     count = 0
-    for block in blocks(page.read_text("utf-8")):
-        if block.file is not None:
-            path = Path(block.file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.content, "utf-8")
-        elif block.language == "python":
-            script = folder / f"block-{block.line}.py"
-            script.write_text(block.text, "utf-8")
-            _check(run(f"python {script}", folder, monkeypatch), "", f"{page.name}:{block.line}")
-        elif block.language == "console":
-            for command, shown in block.commands():
-                ended = run(command, folder, monkeypatch)
-                _check(ended, shown, f"{page.name}:{block.line}: {command}")
-                count += 1
+    with closing(Background(folder)) as background:
+        for block in blocks(text):
+            where = f"{page.name}:{block.line}"
+            if block.file is not None:
+                path = Path(block.file)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.content, "utf-8")
+            elif block.language == "python":
+                script = folder / f"block-{block.line}.py"
+                script.write_text(block.text, "utf-8")
+                _check(run(f"python {script}", folder, monkeypatch), "", where)
+            elif block.language == "console":
+                for command, shown in block.commands():
+                    if command.endswith(" &"):
+                        background.start(command[:-2], shown, f"{where}: {command}")
+                    elif stopped := _KILL.fullmatch(command):
+                        background.end(int(stopped[1]))
+                    else:
+                        ended = run(command, folder, monkeypatch)
+                        _check(ended, shown, f"{where}: {command}")
+                    count += 1
     return count
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports of this machine on which nobody listens, until somebody takes them."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def run(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:

@@ -17,6 +17,7 @@ from ganaudit.config import (
     DiagnoseConfig,
     OutputFormat,
     SampleConfig,
+    ServeConfig,
     ThresholdConfig,
 )
 from ganaudit.gates import FIGURES
@@ -61,7 +62,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     assert options(name, "-") <= set(re.findall(r"--?[a-z][a-z-]*", README + OPTIONS))
 
 
-@pytest.mark.parametrize("name", ["diagnose", "sample", "check", "merge", "threshold"])
+@pytest.mark.parametrize("name", ["diagnose", "sample", "check", "merge", "threshold", "serve"])
 def test_every_option_in_the_table_exists(name: str) -> None:
     listed = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows(name)))
     assert len(set(listed)) == len(listed)
@@ -91,6 +92,12 @@ def test_every_option_in_the_table_exists(name: str) -> None:
         ("check", "inconclusive"),
         ("check", "max_samples"),
         ("check", "format"),
+        ("serve", "host"),
+        ("serve", "port"),
+        ("serve", "delay_ms"),
+        ("serve", "queue"),
+        ("serve", "max_images"),
+        ("serve", "max_body_mb"),
         ("threshold", "fmr"),
         ("threshold", "seed"),
     ],
@@ -101,6 +108,7 @@ def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) ->
         "sample": SampleConfig,
         "check": CheckConfig,
         "threshold": ThresholdConfig,
+        "serve": ServeConfig,
     }
     value = next(found.value for found in survey(kinds[name])[0] if found.name == setting)
     default = value if isinstance(value, str) else f"{value:g}"

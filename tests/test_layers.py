@@ -17,7 +17,7 @@ ORDER = (
     "parts merging planning pipeline release identities variants threshold sampling serving "
     "testing health cli"
 ).split()  # a module imports only what stands before it
-HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "httpx", "timm"}
+HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "timm"}
 EXECUTE_WHAT_THEY_READ = {
     "pickle",
     "_pickle",

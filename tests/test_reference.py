@@ -418,9 +418,9 @@ def test_a_reference_keeps_its_batch_when_the_run_goes_on(
 ) -> None:
     pictures("photos", 400)
     asked = config(reference="photos", samples=100)
-    monkeypatch.setattr("ganaudit.probe._fit", lambda height, width, recipe: 16)
+    monkeypatch.setattr("ganaudit.probe.fitting", lambda height, width, device: 16)
     diagnose(asked, source=Toy(), descriptor=Pixels())
-    monkeypatch.setattr("ganaudit.probe._fit", lambda height, width, recipe: 32)
+    monkeypatch.setattr("ganaudit.probe.fitting", lambda height, width, device: 32)
     seen: list[int] = []
 
     class Watched(Pixels):

@@ -17,7 +17,13 @@ from typer.testing import CliRunner
 
 from ganaudit.cli import app, running
 from ganaudit.cli.request_options import RequestOptions, flags_of, resolve_check, takes_request
-from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
+from ganaudit.config import (
+    CheckConfig,
+    DiagnoseConfig,
+    SampleConfig,
+    ServeConfig,
+    ThresholdConfig,
+)
 from ganaudit.errors import ConfigError
 
 Run = Callable[..., Ended]
@@ -261,6 +267,7 @@ def test_every_setting_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch)
         "sample": SampleConfig,
         "check": CheckConfig,
         "threshold": ThresholdConfig,
+        "serve": ServeConfig,
     }
     assert list(found) == list(kinds)
     for verb, kind in kinds.items():
@@ -295,7 +302,7 @@ def test_a_setting_that_is_wrong_is_shown_and_complained_of(
     monkeypatch.setenv("GANAUDIT_GENERATOR", "\udcff")
     ended = show("--format", "json")
     assert ended.code == 2
-    diagnose, _, check, threshold = json.loads(ended.out, parse_constant=pytest.fail).values()
+    diagnose, _, check, threshold, _ = json.loads(ended.out, parse_constant=pytest.fail).values()
     assert diagnose["theta"] == {"value": "nan", "origin": "ganaudit.toml"}
     assert diagnose["seed"] == {"value": "1979-05-27", "origin": "ganaudit.toml"}
     assert diagnose["generator"] == {"value": "\\udcff", "origin": "GANAUDIT_GENERATOR"}

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
+from ganaudit.config import (
+    CheckConfig,
+    DiagnoseConfig,
+    SampleConfig,
+    ServeConfig,
+    ThresholdConfig,
+)
 from ganaudit.errors import ConfigError
 from ganaudit.settings import Setting, resolve, source_file, survey
 
@@ -13,6 +19,7 @@ KINDS: dict[str, type[Any]] = {
     "sample": SampleConfig,
     "check": CheckConfig,
     "threshold": ThresholdConfig,
+    "serve": ServeConfig,
 }
 
 

@@ -22,7 +22,13 @@ def show(
     import sys
 
     from ganaudit.cli.running import check_format, print_result
-    from ganaudit.config import CheckConfig, DiagnoseConfig, SampleConfig, ThresholdConfig
+    from ganaudit.config import (
+        CheckConfig,
+        DiagnoseConfig,
+        SampleConfig,
+        ServeConfig,
+        ThresholdConfig,
+    )
     from ganaudit.errors import ConfigError, complaint
     from ganaudit.settings import survey
 
@@ -32,6 +38,7 @@ def show(
         "sample": SampleConfig,
         "check": CheckConfig,
         "threshold": ThresholdConfig,
+        "serve": ServeConfig,
     }
     surveys = {verb: survey(kind) for verb, kind in kinds.items()}
     found = {

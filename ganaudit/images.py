@@ -234,5 +234,6 @@ def _decoded(file: Path | BytesIO, what: str, formats: tuple[str, ...]) -> torch
     except SourceError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds over a damaged file
-        raise DamagedImage(f"{what} cannot be read as a picture: {error}") from error
+        kind = SourceError if isinstance(error, Image.DecompressionBombError) else DamagedImage
+        raise kind(f"{what} cannot be read as a picture: {error}") from error
     return to_rgb(torch.from_numpy(pixels)[None], layout="NHWC")[0]

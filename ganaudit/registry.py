@@ -152,9 +152,9 @@ def _protocol(url: str) -> str:
     """Which plugin asks a service, as far as its address says it."""
     if "/v2/models/" in url:
         return "oip"
-    raise ConfigError(
-        f"{url} does not say how it is asked; say oip:URL (Open Inference Protocol), image_api:URL "
-        "(a request, an image) or predictions:URL (a request, then polling)"
+    raise ConfigError(  # without the address, which may have a secret in it
+        "the address does not say how it is asked; say oip:URL (Open Inference Protocol), "
+        "image_api:URL (a request, an image) or predictions:URL (a request, then polling)"
     )
 
 

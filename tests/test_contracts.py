@@ -9,12 +9,18 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import ONNX_OPTIONS, save_onnx
+from endpoints import serving
 from PIL import Image
 from test_facenet import file as facenet_file  # noqa: F401  (a fixture)
 from test_facenet import patches
+from test_http_oip import SAID as SERVED
+from test_http_oip import Server, of_seed, picture
+from test_http_oip import latents as latent_server
+from test_image_api import Endpoint
 from test_onnx_generator import CLASSES, HEIGHT, SAID, WIDTH
 from test_onnx_generator import Net as OnnxNet
 from test_plugins import USER_CODE, saved
+from test_predictions import SEEDED, Predictor
 from test_program_generators import Indexed, OneHot
 from test_programs import Net, Rows, export, latents, made, script, trace
 from torch.export import Dim
@@ -121,6 +127,56 @@ def exported(request: pytest.FixtureRequest) -> list[Case]:
     return [case(path, options, trust=True) for path, options in files.items()]
 
 
+def served(request: pytest.FixtureRequest, app: Any) -> str:
+    """The address of an app, until the test ends."""
+    context = serving(app)
+    request.addfinalizer(lambda: context.__exit__(None, None, None))
+    return context.__enter__()
+
+
+def oip(request: pytest.FixtureRequest) -> list[Case]:
+    """Latents in both forms, with labels, in batches of 4; seeds; a service that hides all."""
+    output = {"outputs": {"image": ("UINT8", [-1, 3, 6, 5])}}
+    with_labels = latent_server(
+        inputs={"latent": ("FP32", [-1, 2, 3]), "label": ("INT64", [-1])},
+        make=lambda given: picture(given["latent"], given["label"]),
+        said=SERVED | {"num_labels": 4},
+    )
+    by_seed = Server(
+        inputs={"seed": ("INT64", [-1])}, make=lambda given: of_seed(given["seed"]), **output
+    )
+    numbers = iter(range(10**6))
+    blind = Server(inputs={}, make=lambda given: of_seed(np.array([next(numbers)])), **output)
+    servers: list[tuple[Server, Mapping[str, str]]] = [
+        (latent_server(said=SERVED), {}),
+        (latent_server(binary=False), {"prior": "normal", "range": "-1,1"}),
+        (with_labels, {}),
+        (latent_server(inputs={"z": ("FP32", [4, 2, 3])}, said=SERVED), {}),
+        (by_seed, {}),
+        (blind, {}),
+    ]
+    return [
+        case(f"{served(request, server.app())}/v2/models/net", options)
+        for server, options in servers
+    ]
+
+
+def image_api(request: pytest.FixtureRequest) -> list[Case]:
+    """By latent, by seed, and blind."""
+    url = f"image_api:{served(request, Endpoint().app())}"
+    latent = {"template": '{"z": "$LATENT"}', "prior": "normal", "latent_shape": "2,3"}
+    return [
+        case(f"{url}/png", latent),
+        case(f"{url}/base64", {"template": '{"seed": "$SEED"}', "image_at": "data.0.b64_json"}),
+        case(f"{url}/random"),
+    ]
+
+
+def predictions(request: pytest.FixtureRequest) -> list[Case]:
+    url = f"predictions:{served(request, Predictor().app())}/v1/predictions"
+    return [case(url, {"template": SEEDED, "poll_every": "0.05"})]
+
+
 # -- descriptors -----------------------------------------------------------------------------
 
 
@@ -157,8 +213,11 @@ CASES: Mapping[tuple[str, str], Cases] = {
     ("generators", "demo"): demo,
     ("generators", "embeddings"): embeddings,
     ("generators", "exported"): exported,
+    ("generators", "image_api"): image_api,
     ("generators", "images"): images,
+    ("generators", "oip"): oip,
     ("generators", "onnx"): onnx,
+    ("generators", "predictions"): predictions,
     ("generators", "python"): python,
     ("generators", "torchscript"): torchscript,
     ("descriptors", "digits"): digits,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from doc_blocks import run_page
+from doc_blocks import free_ports, run_page
 from onnx import TensorProto, helper, numpy_helper, save
 from PIL import Image
 from torch import nn
@@ -117,6 +117,22 @@ def test_choosing_a_descriptor_and_theta(tmp_path: Path, monkeypatch: pytest.Mon
     assert report["scale"]["radius"] == card["radius"]["estimate"]
     assert "60 images of 12 identities" in report["scale"]["radius_origin"]
     assert report["descriptor"]["weights_sha256"] == card["weights_sha256"]
+
+
+def test_auditing_an_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    ports = dict(zip(("8000", "8001", "8002"), map(str, free_ports(3)), strict=True))
+    first = "ganaudit serve --generator demo:collapsed"
+    instead = {first: f"{first} --port {ports['8000']}", **ports}
+    assert run_page(DOCS / "api.md", folder, monkeypatch, instead=instead) == 8
+    reports = [json.loads(path.read_text()) for path in sorted(Path().glob("audit*/report.json"))]
+    kinds = [report["generator"]["plugin"] for report in reports]
+    assert kinds == ["oip", "image_api", "predictions"]
+    assert all(report["counts"]["samples"]["failed"] == 0 for report in reports)
+    token = Path("token.txt").read_text().strip()
+    assert not any(token in path.read_text() for path in folder.iterdir())
+    assert Path("grid.png").is_file()
 
 
 def test_gate_a_release_in_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ None of it is guessed: a wrong prior halves a collapse, without an error. It is 
 
     {"prior": "uniform", "latent_shape": [100], "range": [-1, 1], "layout": "NCHW", "num_labels": 9}
 
-under the key "ganaudit" (ONNX), or in the extra file "ganaudit.json" (TorchScript, torch.export).
+under the key "ganaudit" (ONNX, and a service's parameters), or in the extra file "ganaudit.json"
+(TorchScript, torch.export).
 The user's word goes before the others'.
 """
 
@@ -25,60 +26,85 @@ from ganaudit.slots import Draws, Prior, check_prior
 
 MOST_LATENTS = 2**20  # values of one latent; a file may claim anything
 _KEYS = ("prior", "latent_shape", "latent_scale", "range", "layout", "num_labels")
+_OF_IMAGES = ("range", "layout")
 _MOST_TEXT = 2**16
 
 Function = Callable[[Tensor, Tensor | None], object]  # (latents, labels) to images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
-    """What was declared about a network, and by whom.
+class DeclaredImages:
+    """What was declared about images, and by whom.
+
+    Attributes:
+      value_range: the values of black and white; None: the images are uint8.
+      layout: where the channels stand; None: where the shape leaves one place only.
+      origins: key to who said so; keys that nobody named are absent.
+    """
+
+    value_range: tuple[float, float] | None
+    layout: Layout | None
+    origins: Mapping[str, str]
+
+    def identity(self) -> dict[str, Any]:
+        """What decides an image, as JSON values."""
+        return {
+            "range": None if self.value_range is None else list(self.value_range),
+            "layout": self.layout,
+        }
+
+    def assumptions(self) -> tuple[str, ...]:
+        """A sentence for everything that was taken on somebody's word."""
+        return tuple(
+            f"{sentence}, as {self.origins[key]} says."
+            for key, sentence in self._sentences().items()
+            if key in self.origins
+        )
+
+    def _sentences(self) -> dict[str, str]:
+        said = {"layout": f"Images are laid out {self.layout}"}
+        if self.value_range is not None:
+            black, white = self.value_range
+            said["range"] = f"The value {black:g} is black, {white:g} is white"
+        return said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared(DeclaredImages):
+    """What was declared about a network from latents to images, and by whom.
 
     Attributes:
       latent_shape: of one latent.
       prior: of its coordinates.
       latent_scale: what a draw from the prior is multiplied by.
-      value_range: the values of black and white; None: the images are uint8.
-      layout: where the channels stand; None: where the shape leaves one place only.
       num_labels: classes; 0: unconditional.
-      origins: key to who said so; keys that nobody named are absent.
     """
 
     latent_shape: tuple[int, ...]
     prior: Prior
     latent_scale: float
-    value_range: tuple[float, float] | None
-    layout: Layout | None
     num_labels: int
-    origins: Mapping[str, str]
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Draws from the prior as the network takes them; the same shape."""
+        return latents if self.latent_scale == 1 else latents * self.latent_scale
 
     def identity(self) -> dict[str, Any]:
         """What decides an image, as JSON values."""
-        identity: dict[str, Any] = {
-            "prior": self.prior,
-            "range": None if self.value_range is None else list(self.value_range),
-            "layout": self.layout,
-        }
+        identity = {"prior": self.prior, **super().identity()}
         if self.latent_scale != 1:
             identity["latent_scale"] = self.latent_scale
         return identity | ({"num_labels": self.num_labels} if self.num_labels else {})
 
-    def assumptions(self) -> tuple[str, ...]:
-        """A sentence for everything that was taken on somebody's word."""
+    def _sentences(self) -> dict[str, str]:
         said = {
             "prior": f"Latents are drawn from the {self.prior} prior",
             "latent_scale": f"Latents are multiplied by {self.latent_scale:g}",
-            "layout": f"Images are laid out {self.layout}",
-            "num_labels": f"There are {self.num_labels} classes",
+            **super()._sentences(),
         }
-        if self.value_range is not None:
-            black, white = self.value_range
-            said["range"] = f"The value {black:g} is black, {white:g} is white"
-        return tuple(
-            f"{sentence}, as {self.origins[key]} says."
-            for key, sentence in said.items()
-            if key in self.origins and (key != "num_labels" or self.num_labels)
-        )
+        if self.num_labels:
+            said["num_labels"] = f"There are {self.num_labels} classes"
+        return said
 
 
 def declare(what: str, said: Mapping[str, Any], theirs: Mapping[str, Any], *, by: str) -> Declared:
@@ -93,12 +119,7 @@ def declare(what: str, said: Mapping[str, Any], theirs: Mapping[str, Any], *, by
     Raises:
       ConfigError: no prior, no latent_shape, or a value that cannot be.
     """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for key in _KEYS:
-        for value, origin in ((said.get(key), "--set"), (theirs.get(key), by)):
-            if value is not None and key not in values:
-                values[key], origins[key] = value, origin
+    values, origins = _chosen(said, theirs, by)
     if "prior" not in values:
         raise ConfigError(
             f"{what} declares no prior ({', '.join(get_args(Prior))}); a wrong one changes the "
@@ -113,6 +134,38 @@ def declare(what: str, said: Mapping[str, Any], theirs: Mapping[str, Any], *, by
         num_labels=_labels(what, values.get("num_labels", 0)),
         origins=origins,
     )
+
+
+def declare_images(
+    what: str, said: Mapping[str, Any], theirs: Mapping[str, Any], *, by: str
+) -> DeclaredImages:
+    """As `declare`, for what takes no latents: nothing but the images' range and layout.
+
+    Raises:
+      ConfigError: a value that cannot be, or the user said something of latents.
+    """
+    for key in _KEYS:
+        if key not in _OF_IMAGES and said.get(key) is not None:
+            raise ConfigError(f"--set {key} would change nothing: {what} takes no latents")
+    values, origins = _chosen(said, {key: theirs.get(key) for key in _OF_IMAGES}, by)
+    return DeclaredImages(
+        value_range=_range(what, values.get("range")),
+        layout=_layout(what, values.get("layout")),
+        origins=origins,
+    )
+
+
+def _chosen(
+    said: Mapping[str, Any], theirs: Mapping[str, Any], by: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that hold, and who said each."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key in _KEYS:
+        for value, origin in ((said.get(key), "--set"), (theirs.get(key), by)):
+            if value is not None and key not in values:
+                values[key], origins[key] = value, origin
+    return values, origins
 
 
 def metadata(what: str, text: str | bytes | None) -> dict[str, Any]:
@@ -135,6 +188,41 @@ def metadata(what: str, text: str | bytes | None) -> dict[str, Any]:
             f"{', '.join(_KEYS)}; got {found!r:.80}"
         )
     return found
+
+
+class Conversion:
+    """A network's own images to uint8 RGB; the first ones are held against the declared range.
+
+    Attributes:
+      warnings: what the first images made doubtful, a sentence each.
+    """
+
+    def __init__(self, declared: DeclaredImages) -> None:
+        """`declared`: the images' range and layout."""
+        self.warnings: list[str] = []
+        self._declared = declared
+        self._looked = False
+
+    def __call__(self, images: object) -> Tensor:
+        """Native images to uint8 [N, 3, H, W].
+
+        Raises:
+          ConfigError: floating point without a range, or the first images contradict it.
+          SourceError: not images; see `ganaudit.images.to_rgb`.
+        """
+        declared = self._declared
+        if not isinstance(images, Tensor):
+            raise SourceError(f"the generator must return a tensor, got {type(images).__name__}")
+        if images.is_floating_point() and declared.value_range is None:
+            raise ConfigError(
+                "the generator returns floating point and declares no range; say which values are "
+                "black and white, for instance --set range=-1,1"
+            )
+        first, self._looked = not self._looked, True
+        if first and images.is_floating_point() and declared.value_range is not None:
+            doubt = check_range(images, declared.value_range)
+            self.warnings += [doubt] if doubt else []
+        return to_rgb(images, value_range=declared.value_range, layout=declared.layout)
 
 
 class DeclaredGenerator:
@@ -160,30 +248,16 @@ class DeclaredGenerator:
         self.identity = {**identity, **declared.identity()}
         self.assumptions = declared.assumptions()
         self.module = module
-        self.warnings: list[str] = []
         self._function = function
         self._declared = declared
-        self._looked = False
+        self._converted = Conversion(declared)
+        self.warnings = self._converted.warnings
 
     def render(self, draws: Draws) -> Tensor:
         """Images of the latents and labels, uint8 [N, 3, H, W]."""
         assert draws.latents is not None
-        declared, latents = self._declared, draws.latents
-        if declared.latent_scale != 1:
-            latents = latents * declared.latent_scale
-        images = self._function(latents, draws.labels)
-        if not isinstance(images, Tensor):
-            raise SourceError(f"the generator must return a tensor, got {type(images).__name__}")
-        if images.is_floating_point() and declared.value_range is None:
-            raise ConfigError(
-                "the generator returns floating point and declares no range; say which values are "
-                "black and white, for instance --set range=-1,1"
-            )
-        if not self._looked and images.is_floating_point() and declared.value_range is not None:
-            doubt = check_range(images, declared.value_range)
-            self.warnings += [doubt] if doubt else []
-        self._looked = True
-        return to_rgb(images, value_range=declared.value_range, layout=declared.layout)
+        latents = self._declared.scaled(draws.latents)
+        return self._converted(self._function(latents, draws.labels))
 
 
 def _latent_shape(what: str, shape: object) -> tuple[int, ...]:

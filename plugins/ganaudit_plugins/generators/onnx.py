@@ -6,7 +6,6 @@ truncation psi, say): `--set NAME=VALUE` by the input's name, numbers separated 
 that nobody spoke for is refused by name.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,30 +19,30 @@ from ganaudit.errors import ConfigError, SourceError
 from ganaudit.images import MAX_PIXELS, Layout
 from ganaudit.slots import Prior
 from ganaudit_plugins.generators.declared import DeclaredGenerator, declare, metadata
-from ganaudit_plugins.generators.onnx_ports import (
+from ganaudit_plugins.generators.ports import (
+    batch_of,
     check_complete,
+    check_images,
     check_keys,
+    check_labels,
+    check_latents,
     find_label,
     find_latent,
     find_output,
     held_value,
-    is_fixed,
-    label_form,
-    listed,
+    label_rows,
+    measured,
+    pixels,
     port_of,
 )
 from ganaudit_plugins.onnx_checks import plain
 from ganaudit_plugins.onnx_files import (
-    FLOATS,
     NUMPY_OF,
     OnnxFile,
     Port,
     existing_file,
     open_session,
 )
-
-_IMAGES = (*FLOATS, "uint8")
-_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class _Network:
         rows[self.latent.name] = latents.cpu().numpy().astype(NUMPY_OF[self.latent.kind])
         if self.label is not None:
             assert labels is not None
-            rows[self.label.name] = self._labels(self.label, labels.cpu().numpy())
+            rows[self.label.name] = label_rows(self.label, labels.cpu().numpy(), self.num_labels)
         constants: dict[str, NDArray[Any]] = {}
         for name, value in self.held.items():
             if port_of(self.file, name).per_image:
@@ -82,25 +81,15 @@ class _Network:
             else:
                 constants[name] = value
         found = self.file.run(
-            self.output.name, rows, constants=constants, batch=self._batch(), blame=SourceError
+            self.output.name,
+            rows,
+            constants=constants,
+            batch=batch_of(self.latent, self.label),
+            blame=SourceError,
         )
-        if found.ndim == 4 and _pixels(found.shape, self.layout) > MAX_PIXELS:
+        if found.ndim == 4 and pixels(found.shape, self.layout) > MAX_PIXELS:
             raise SourceError(f"images of shape {list(found.shape)} exceed {MAX_PIXELS} pixels")
         return torch.from_numpy(found).to(latents.device)
-
-    def _labels(self, port: Port, labels: NDArray[np.int64]) -> NDArray[Any]:
-        """Class numbers [n] as the input wants them."""
-        dtype = NUMPY_OF[port.kind]
-        if label_form(port) == "number":
-            return labels.astype(dtype).reshape(-1, *port.shape[1:])  # [n] or [n, 1]
-        rows: NDArray[Any] = np.zeros((len(labels), self.num_labels), dtype=dtype)
-        rows[np.arange(len(labels)), labels] = 1
-        return rows
-
-    def _batch(self) -> int | None:
-        """Images that the file wants at once; None: any number."""
-        ports = [self.latent] if self.label is None else [self.latent, self.label]
-        return next((side for port in ports if isinstance(side := port.shape[0], int)), None)
 
 
 def open_onnx(
@@ -151,7 +140,7 @@ def open_onnx(
     theirs = metadata(str(file.path), file.metadata.get("ganaudit"))
     theirs = {key: value for key, value in theirs.items() if value is not None}
     options = list(open_onnx.__kwdefaults__ or ())
-    check_keys(file, inputs, options=options, drawn=(latent_input, label_input))
+    check_keys(file, inputs, plugin="onnx", options=options, drawn=(latent_input, label_input))
     latent = find_latent(file, latent_input, spoken_for=(*inputs, label_input))
     classes = theirs.get("num_labels") if num_labels is None else num_labels
     label = find_label(file, label_input, latent, held=inputs, classes=classes)
@@ -163,10 +152,10 @@ def open_onnx(
         if range is not None:
             raise ConfigError(f"--set range would change nothing: {file.path} returns {images}")
         theirs.pop("range", None)
-    declared = declare(str(file.path), said, _measured(latent, label) | theirs, by="the file")
-    _check_latents(file, latent, declared.latent_shape)
-    _check_labels(file, latent, label, declared.num_labels)
-    _check_images(file, images, declared.layout)
+    declared = declare(str(file.path), said, measured(latent, label) | theirs, by="the file")
+    check_latents(file, latent, declared.latent_shape)
+    check_labels(file, latent, label, declared.num_labels)
+    check_images(file, images, declared.layout)
 
     network = _Network(
         file=file,
@@ -189,71 +178,3 @@ def open_onnx(
         f"The input {plain(name)} is {plain(inputs[name])}, as --set says." for name in values
     )
     return made
-
-
-def _measured(latent: Port, label: Port | None) -> dict[str, Any]:
-    """What the inputs' shapes say, which the file's metadata may overrule and is held against."""
-    measured: dict[str, Any] = {}
-    if is_fixed(latent.shape[1:]):
-        measured["latent_shape"] = list(latent.shape[1:])
-    if label is not None and label_form(label) == "one-hot" and is_fixed(label.shape[1:]):
-        measured["num_labels"] = label.shape[1]
-    return measured
-
-
-def _check_latents(file: OnnxFile, latent: Port, declared: tuple[int, ...]) -> None:
-    wanted = latent.shape[1:]
-    if len(wanted) != len(declared) or any(
-        isinstance(want, int) and want != side for want, side in zip(wanted, declared, strict=True)
-    ):
-        said = ",".join(map(str, declared))
-        raise ConfigError(f"{file.path} takes {latent}, which latent_shape {said} does not fit")
-
-
-def _check_labels(file: OnnxFile, latent: Port, label: Port | None, classes: int) -> None:
-    if label is None:
-        if classes:
-            raise ConfigError(
-                f"{file.path}: num_labels is {classes}, and no input is known to take labels "
-                f"({listed(file.inputs)}); say --set label_input=NAME, or --set num_labels=0"
-            )
-        return
-    name = plain(label.name)
-    if not classes:
-        raise ConfigError(
-            f"{file.path} takes labels ({label}) and does not say of how many classes; say --set "
-            f"num_labels=10, or --set {name}=0 for one class alone"
-        )
-    if label_form(label) == "one-hot" and isinstance(label.shape[1], int):
-        if label.shape[1] != classes:
-            raise ConfigError(f"{file.path} takes {label}, which num_labels {classes} does not fit")
-    elif "int" in label.kind and classes - 1 > np.iinfo(NUMPY_OF[label.kind]).max:
-        raise ConfigError(f"{file.path} takes {label}, too small for {classes} classes")
-    sizes = {port.shape[0] for port in (latent, label) if isinstance(port.shape[0], int)}
-    if len(sizes) > 1:
-        raise ConfigError(f"{file.path} takes {latent} and {label}: batches that differ")
-
-
-def _check_images(file: OnnxFile, port: Port, layout: Layout | None) -> None:
-    """Refuse what cannot be images, as far as the file says it."""
-    if port.kind not in _IMAGES:
-        raise ConfigError(f"{file.path}: images must be {', '.join(_IMAGES)}, got {port}")
-    if not port.shape:
-        return
-    if len(port.shape) != 4:
-        raise ConfigError(f"{file.path}: images must have 4 dimensions, got {port}")
-    places = {"NCHW": (1,), "NHWC": (3,), None: (1, 3)}[layout]
-    if all(isinstance(n := port.shape[i], int) and n not in _CHANNELS for i in places):
-        wanted = layout or "NCHW or NHWC"
-        raise ConfigError(f"{file.path}: images must be {wanted} of 1, 3 or 4 channels, got {port}")
-    if _pixels(port.shape, layout) > MAX_PIXELS:
-        raise ConfigError(f"{file.path} returns {port}: images of more than {MAX_PIXELS} pixels")
-
-
-def _pixels(shape: tuple[int | str | None, ...], layout: Layout | None) -> int:
-    """Of one image, as far as the shape says; open sides count 1."""
-    last = (
-        shape[1] not in _CHANNELS and shape[3] in _CHANNELS if layout is None else layout[1] != "C"
-    )
-    sides = shape[1:3] if last else shape[2:]
-    return math.prod(side for side in sides if isinstance(side, int))

@@ -51,6 +51,7 @@ from ganaudit.store import Rows, joined
 _T = TypeVar("_T")
 _Images = list[tuple[NDArray[np.int64], torch.Tensor]]  # positions of images, and they, by size
 _PATIENCE_S = 1.0  # for a thread that was told to end
+_MOST_HELD = 2**31  # bytes of images that wait for those before them
 _TIMEOUTS_IN_A_ROW = 3  # after which the generator is taken to be gone
 
 
@@ -348,15 +349,20 @@ class Maker:
         wanted: list[int] = draws.index.tolist()
         lacking = set(wanted)
         answers: dict[int, torch.Tensor | Failure] = {}
+        held = 0  # bytes of them
         with closing(self._answers(source, draws)) as coming:
 
             def take(answer: tuple[int, torch.Tensor | Failure] | None) -> None:
+                nonlocal held
                 if answer is None:
                     return
                 index, item = answer
                 if index in answers:
                     item = Failure("the source answered twice for one slot")
+                elif held + _bytes(item) > _MOST_HELD:  # larger than the first images were
+                    item = Failure("the image is too large to wait for those before it")
                 if index in answers or index in lacking:  # else its batch is through
+                    held += _bytes(item) - _bytes(answers.get(index))
                     answers[index] = item
                 lacking.discard(index)
 
@@ -366,7 +372,9 @@ class Maker:
                     take(next(coming))
                 if not lacking:
                     take(next(coming, None))
-                yield first, *_by_shape([answers.pop(index) for index in part])
+                whole = [answers.pop(index) for index in part]
+                held -= sum(map(_bytes, whole))
+                yield first, *_by_shape(whole)
 
     def _answers(
         self, source: Streaming, draws: Draws
@@ -472,6 +480,10 @@ class Maker:
         if bad:
             self.reasons["the embedding is zero or not finite"] += bad
         return Rows(int(slots[0]), rows, status, hashes)
+
+
+def _bytes(item: object) -> int:
+    return item.nbytes if isinstance(item, torch.Tensor) else 0
 
 
 def _by_shape(

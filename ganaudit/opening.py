@@ -31,7 +31,7 @@ from ganaudit.maker import Guard, Maker, Recipe
 from ganaudit.probe import Probe, probe
 from ganaudit.runner import Team
 from ganaudit.scoring import Scale
-from ganaudit.slots import check_prior, permutation
+from ganaudit.slots import Stream, check_prior, permutation
 
 _DEMO_DESCRIPTOR = "digits"
 
@@ -244,8 +244,13 @@ def _reference_descriptor(config: DiagnoseConfig) -> str | None:
     return config.descriptor
 
 
-def first_images(request: Request, *, batch: int | None) -> Probe:
-    """Probe an opened request; `batch`: the user's, or None."""
+def first_images(
+    request: Request,
+    *,
+    batch: int | None,
+    slots: tuple[Stream, NDArray[np.int64]] | None = None,
+) -> Probe:
+    """Probe an opened request; `batch`: the user's, or None; `slots`: as `probe` takes them."""
     recipe = request.recipe()
     with closing(request.maker(recipe, reopen=False)) as maker:
         return probe(
@@ -254,6 +259,7 @@ def first_images(request: Request, *, batch: int | None) -> Probe:
             recipe,
             batch=batch,
             max_faceless=request.config.max_faceless,
+            slots=slots,
         )
 
 

@@ -53,7 +53,13 @@ class Probe:
 
 
 def probe(
-    source: Source, maker: Maker, recipe: Recipe, *, batch: int | None, max_faceless: float = 1.0
+    source: Source,
+    maker: Maker,
+    recipe: Recipe,
+    *,
+    batch: int | None,
+    max_faceless: float = 1.0,
+    slots: tuple[Stream, NDArray[np.int64]] | None = None,
 ) -> Probe:
     """Render and embed the first anchors, together and singly.
 
@@ -63,6 +69,7 @@ def probe(
       recipe: what is known so far; batch and width are filled here.
       batch: the user's; None: chosen from the memory that is free.
       max_faceless: share of images without a face, beyond which there is no run.
+      slots: looked at instead of the first anchors: those that a service has yet to give.
 
     Raises:
       SourceError: none of the first images is one, the generator raised for all of them, an image
@@ -73,10 +80,11 @@ def probe(
     if isinstance(source, EmbeddingSource):
         rows, _ = source.rows(np.zeros(1, dtype=np.int64))
         return Probe(replace(recipe, batch=1, width=rows.shape[1]), [], None, None)
-    count = min(_IMAGES, batch or _IMAGES)
-    if recipe.order is not None:
-        count = min(count, len(recipe.order))
-    draws = maker.draws(Stream.ANCHORS, np.arange(count, dtype=np.int64))
+    most = _FACES if recipe.order is None else min(_FACES, len(recipe.order))
+    stream, looked_at = slots or (Stream.ANCHORS, np.arange(most, dtype=np.int64))
+    looked_at = looked_at[:most]
+    count = min(_IMAGES, batch or _IMAGES, len(looked_at))
+    draws = maker.draws(stream, looked_at[:count])
     first = maker.render(draws)
     if not first.images:
         reason = next(iter(first.failures.values())).reason
@@ -120,7 +128,7 @@ def probe(
                 "cannot be repeated; does the request give the seed the name that is wanted?"
             )
     warnings += getattr(source, "warnings", ())
-    _check_faces(maker, together, recipe, max_faceless)
+    _check_faces(maker, together, stream, looked_at, max_faceless)
     for images, (rows, valid) in zip(shown, together, strict=True):
         alone, _ = maker.embed(images, one_by_one=True)
         gap = np.linalg.norm(alone[valid].astype(np.float64) - rows[valid], axis=1)
@@ -186,17 +194,17 @@ def _prior_doubted(source: LatentGenerator, maker: Maker, seconds: float) -> lis
 def _check_faces(
     maker: Maker,
     together: list[tuple[NDArray[np.float32], NDArray[np.bool_]]],
-    recipe: Recipe,
+    stream: Stream,
+    looked_at: NDArray[np.int64],
     most: float,
 ) -> None:
     """Stop early a run of which most images would be left out."""
     valid = np.concatenate([valid for _, valid in together])
     if valid.all():
         return
-    last = _FACES if recipe.order is None else min(_FACES, len(recipe.order))
-    for start in range(len(valid), last, _IMAGES):
-        slots = np.arange(start, min(start + _IMAGES, last), dtype=np.int64)
-        for _, images in maker.render(maker.draws(Stream.ANCHORS, slots)).images:
+    for start in range(len(valid), len(looked_at), _IMAGES):
+        slots = looked_at[start : start + _IMAGES]
+        for _, images in maker.render(maker.draws(stream, slots)).images:
             valid = np.concatenate([valid, maker.embed(images)[1]])
     faceless = float((~valid).mean())
     if faceless > most:

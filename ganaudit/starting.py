@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ganaudit.config import DiagnoseConfig
 from ganaudit.descriptors import Descriptor
 from ganaudit.files import free_folder
@@ -12,6 +14,7 @@ from ganaudit.finished import Basis
 from ganaudit.generators import Source
 from ganaudit.maker import Maker, Recipe
 from ganaudit.opening import Request, first_images, open_request
+from ganaudit.probe import Probe
 from ganaudit.reference import Reference
 from ganaudit.report import canonical
 from ganaudit.runner import Allowance, Team
@@ -119,15 +122,24 @@ def start(
         if reference is not None:
             reference.open(store.folder / REFERENCE, notice=notice)
     earlier = store.every_version() if config.resume else []
-    lacking = sum(
-        end - begin
+    gaps = [
+        (stream, gap)
         for stream, stop in ((Stream.ANCHORS, config.anchors), (Stream.SAMPLES, config.samples))
-        for begin, end in store.missing(stream, stop, config.part)
-    )
+        for gap in store.missing(stream, stop, config.part)
+    ]
+    lacking = sum(end - begin for _, (begin, end) in gaps)
     requests = request.requests(lacking)
 
     # The first images say whether there are any, how many fit at once, who needs them singly.
-    found = first_images(request, batch=config.batch or _batch_of(earlier))
+    batch = config.batch or _batch_of(earlier)
+    if requests is None:
+        found = first_images(request, batch=batch)
+    elif gaps:  # of a service what is stored is asked for no more
+        stream, gap = gaps[0]
+        found = first_images(request, batch=batch, slots=(stream, np.arange(*gap)))
+    else:
+        recipe = replace(request.recipe(), batch=batch or 1, width=store.width())
+        found = Probe(recipe, [], None, None)
     versions = canonical.versions() | {"device": request.device, "batch": str(found.recipe.batch)}
     warnings = found.warnings + _changes(earlier, versions)
     for sentence in warnings:

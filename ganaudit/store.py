@@ -277,6 +277,17 @@ class Store:
             status[here], hashes[here] = found[used], prints[used]
         return status, hashes
 
+    def width(self) -> int:
+        """Columns of the stored rows; 1 where there are none.
+
+        Raises:
+          GanauditError: a shard is damaged.
+        """
+        for stream in Stream:
+            for begin, end, path in self.shards(stream):
+                return int(shards.read(path, begin, end, "rows")[0].shape[1])
+        return 1
+
     def without_image(self, stream: Stream, stop: int) -> int:
         """How many of the stored slots below `stop` failed or were refused.
 

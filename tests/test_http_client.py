@@ -463,7 +463,10 @@ def test_what_is_left_of_a_cut_token_is_hidden() -> None:
         ({"request_timeout": -1.0}, "request_timeout must be seconds"),
         ({"rate": 0.0}, "rate must be requests a second"),
         ({"rate": float("inf")}, "rate must be"),
-        ({"rate": 0.1}, "at 0.1 requests a second, 8 in flight wait too long for a deadline of 120"),
+        (
+            {"rate": 0.1},
+            "at 0.1 requests a second, 8 in flight wait too long for a deadline of 120",
+        ),
         ({"rate": 0.1, "concurrency": 4}, "a smaller concurrency, or --set deadline=160"),
         ({"max_bytes": 10}, r"max_bytes must be in \[1024, 2147483648\], got 10"),
         ({"token_header": "a b"}, "token_header must be the name of a header"),

@@ -479,8 +479,25 @@ def test_whether_the_service_lives_is_asked_once_in_a_deadline(
     )
     answers = dict(service.stream(draws_of(101)))
     assert sum(isinstance(item, Failure) for item in answers.values()) == 100
-    # 100 s of the first pass in stretches of 20 or 21, each ended by one; in the sweep 2 at most.
-    assert 1 + 4 <= tried[100] <= 1 + 5 + 2
+    # First pass and sweep take 100 s each, in stretches of 20 and more; one before giving up.
+    assert 1 + 4 <= tried[100] <= 1 + 5 + 5 + 1
+
+
+def test_time_between_two_streams_is_no_silence(open_service: Callable[..., Service]) -> None:
+    clock, asked = Clock(), 0
+
+    async def ask(draws: Draws) -> list[Image]:
+        nonlocal asked
+        asked += 1
+        if asked == 6:
+            raise Transient("a fault")
+        return images_of(draws)
+
+    service = open_service(ask, clock=clock, deadline=20.0)
+    list(service.stream(draws_of(5)))
+    clock.time += 1000
+    check_once(list(service.stream(draws_of(5))), draws_of(5))
+    assert asked == 11  # one twice, and none to see whether the service lives
 
 
 def test_time_in_which_nobody_takes_is_no_silence(

@@ -21,13 +21,14 @@ def probed(
     *,
     batch: int | None = None,
     max_faceless: float = 1.0,
+    slots: tuple[Stream, np.ndarray] | None = None,
     **changes: object,
 ) -> Probe:
     usual = {"seed": 0, "device": "cpu", "batch": 1, "width": 1, "timeout_s": 30.0}
     recipe = Recipe(**(usual | changes))
     maker = Maker(source, descriptor or Pixels(), recipe)
     try:
-        return probe(source, maker, recipe, batch=batch, max_faceless=max_faceless)
+        return probe(source, maker, recipe, batch=batch, max_faceless=max_faceless, slots=slots)
     finally:
         maker.close()
 
@@ -241,6 +242,19 @@ def test_a_service_with_latents_is_compared_with_itself_singly() -> None:
     service = Service()
     assert probed(service).warnings == []
     assert service.asked == [[*range(8)]] * 2 + [[i] for i in range(8)]
+
+
+def test_a_service_is_looked_at_where_it_has_yet_to_answer() -> None:
+    """Faces too: no other slot is asked for."""
+    service = Service()
+    slots = (Stream.SAMPLES, np.arange(100, 130))
+    seeing = Seeing(lambda number: number % 2 == 0)
+    found = probed(service, seeing, slots=slots, max_faceless=0.9)
+    assert {slot for slots in service.asked for slot in slots} == set(range(100, 130))
+    assert found.recipe.width == 16
+    few = Service()
+    probed(few, slots=(Stream.SAMPLES, np.arange(7, 10)))
+    assert {slot for slots in few.asked for slot in slots} == {7, 8, 9}
 
 
 def test_a_source_of_fewer_items_than_a_look_is_asked_for_those() -> None:

@@ -435,6 +435,23 @@ def test_a_service_that_is_gone_ends_the_run_and_what_came_before_is_stored(
     assert np.array_equal(rows.rows, rows_of(Toy())[0].rows)
 
 
+def test_images_that_wait_for_a_late_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first slot comes last; of the 15 before it, 48 bytes each, only ten may wait."""
+    monkeypatch.setattr("ganaudit.maker._MOST_HELD", 10 * 48)
+
+    def late(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        order = [*range(1, len(draws)), 0]
+        yield from ((int(draws.index[i]), images[i]) for i in order)
+
+    maker = Maker(Service(late), Pixels(), recipe(batch=8, window=16))
+    rows = maker.rows(Stream.SAMPLES, 0, 16)
+    assert failed(rows) == {0, 11, 12, 13, 14, 15}
+    assert list(maker.reasons) == ["the image is too large to wait for those before it"]
+    again = maker.rows(Stream.SAMPLES, 16, 24)  # what was held is forgotten
+    maker.close()
+    assert failed(again) == set()
+
+
 def test_a_service_is_closed_when_nobody_wants_the_rest() -> None:
     closed = threading.Event()
 

@@ -56,6 +56,7 @@ from ganaudit_plugins.onnx_checks import plain
 
 _ADDRESS = re.compile(r"(.*/v2/models/[^/]+(?:/versions/[^/]+)?)(?:/infer)?/?")
 _USUAL_IMAGES, _MOST_IMAGES = 8, 4096  # a request
+_NO_SLOT = 2**62
 _TRIALS = 3  # of the binary form: a service that does not understand it may say 500
 
 
@@ -206,11 +207,11 @@ def _described(asked: Service) -> Model:
 
 
 async def _is_understood(inference: Inference) -> bool:
-    """Whether the service answers a request in the binary form, for the first slot."""
+    """Whether the service answers a request in the binary form, for a slot that no run has."""
     declared = inference.declared
     classes = 0 if declared is None else declared.num_labels
     first = draw(
-        np.arange(1),
+        np.array([_NO_SLOT]),
         seed=0,
         stream=Stream.SAMPLES,
         latent_shape=None if declared is None else declared.latent_shape,

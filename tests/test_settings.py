@@ -135,7 +135,8 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
         "set = ['a=1 2', 'descriptor.b=2']\ndescriptor-card = 'card.json'\n"
-        "labels = 'uniform'\nmax-faceless = 1\nmax-failure-rate = 0\nmax-requests = 7\nbackend = 'torch'\ntimeout-s = 2\n"
+        "labels = 'uniform'\nmax-faceless = 1\nmax-failure-rate = 0\nmax-requests = 7\n"
+        "backend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false\nstrict-source = true",
     )
     found = resolve(DiagnoseConfig, {})

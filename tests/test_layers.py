@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors config settings files archives userfile registry slots noise labels generators images "
-    "oip descriptors cards networks checkpoints reasons grids sheets shards store screen tally neighbors scores "
+    "oip descriptors cards networks checkpoints reasons grids sheets shards store "
+    "screen tally neighbors scores "
     "intervals rarefaction diversity fidelity diagnosis extremes ratios comparable sequential "
     "power gates same_place pairs verification report maker runner scoring bylabel measuring "
     "gallery finished baselines difference watching batchnorm probe opening reference starting "

@@ -327,6 +327,11 @@ SPOILT = {
     "page": (page, None, "the answer is no image (PNG, JPEG or WEBP) but a page: 'Busy'"),
     "cut": (cut, None, "the answer cannot be read as a picture"),
     "nothing": (lambda seed: Response(b""), None, "the answer is no image"),
+    "an error with a link": (
+        of_json({"error": "busy", "more": "https://example.com/docs/errors"}),
+        None,
+        "the answer is no image (PNG, JPEG or WEBP) but text",
+    ),
     "other": (of_json({"a": "b"}), None, "the answer is no image (PNG, JPEG or WEBP) but text"),
     "elsewhere": (of_json({"a": "b"}), "image", "the answer has nothing at 'image'"),
     "number": (of_json({"a": 3}), "a", "the answer has no text at 'a' but int"),

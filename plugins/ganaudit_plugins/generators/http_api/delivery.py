@@ -1,11 +1,14 @@
 """An image out of an answer: there as text, or at an address that the answer names."""
 
+import re
 from collections.abc import Awaitable
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
 
 from ganaudit.errors import ConfigError
+from ganaudit.images import PICTURE_SUFFIXES
 from ganaudit_plugins.generators.http_api.answers import (
     Answer,
     Unusable,
@@ -75,8 +78,10 @@ def refuse_json(found: object) -> None:
 
 
 def _may_be_image(text: str) -> bool:
-    if text.startswith(("http://", "https://", "data:image/")):
+    if text.startswith("data:image/"):
         return True
+    if text.startswith(("http://", "https://")):  # most addresses in errors lead to documentation
+        return PurePosixPath(re.split("[?#]", text[:4096])[0]).suffix.lower() in PICTURE_SUFFIXES
     try:
         data = inline_image(text[:64])
     except Unusable:

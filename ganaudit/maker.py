@@ -374,7 +374,7 @@ class Maker:
                     take(next(coming, None))
                 whole = [answers.pop(index) for index in part]
                 held -= sum(map(_bytes, whole))
-                yield first, *_by_shape(whole)
+                yield first, *_by_shape(whole, torch.device(self._recipe.device))
 
     def _answers(
         self, source: Streaming, draws: Draws
@@ -487,9 +487,9 @@ def _bytes(item: object) -> int:
 
 
 def _by_shape(
-    answers: list[torch.Tensor | Failure],
+    answers: list[torch.Tensor | Failure], device: torch.device
 ) -> tuple[_Images, dict[int, Failure]]:
-    """Answers of consecutive slots as batches of images of one size, in the order of the slots."""
+    """Answers of consecutive slots as batches of images of one size on `device`, in their order."""
     groups: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
     failures: dict[int, Failure] = {}
     for position, item in enumerate(answers):
@@ -503,7 +503,10 @@ def _by_shape(
             continue
         groups.setdefault(tuple(item.shape), []).append((position, item))
     images = [
-        (np.array([position for position, _ in group]), torch.stack([item for _, item in group]))
+        (
+            np.array([position for position, _ in group]),
+            torch.stack([item for _, item in group]).to(device),
+        )
         for group in groups.values()
     ]
     return images, failures

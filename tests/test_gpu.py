@@ -1,16 +1,20 @@
 """What a GPU does is what the CPU does: counts equal, sums within the tally's tolerance."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Ended
+from conftest import Blind, Ended, Pixels
 from test_tally import assert_bit_equal, assert_same, cloud, identities
+from torch import Tensor
 
+from ganaudit.generators import Failure
+from ganaudit.maker import Maker, Recipe
 from ganaudit.neighbors import NearestTallier
+from ganaudit.slots import Draws, Stream
 from ganaudit.tally import Tally, tally
 
 pytestmark = [
@@ -83,3 +87,18 @@ def test_a_release_is_decided_on_a_gpu_as_on_the_cpu(ganaudit: Run) -> None:
     verdicts = [json.loads(ended.out) for ended in found]
     assert [ended.code for ended in found] == [1, 1]
     assert verdicts[0]["sequential"]["samples"] == verdicts[1]["sequential"]["samples"]
+
+
+def test_images_of_a_service_come_to_the_device_of_the_descriptor() -> None:
+    class OnDevice(Pixels):
+        def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            assert images.is_cuda
+            return super().embed(images.cpu())
+
+    def answer(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        yield from zip(draws.index.tolist(), images, strict=True)
+
+    recipe = Recipe(seed=0, device="cuda:0", batch=4, width=16, timeout_s=60.0)
+    maker = Maker(Blind(answer), OnDevice(), recipe)
+    assert maker.rows(Stream.SAMPLES, 0, 8).valid.all()
+    maker.close()

@@ -211,7 +211,8 @@ def open_predictions(
     both = sorted({*done} & {*failed})
     if both:
         raise ConfigError(f"the status {both[0]!r} is both in done and in failed")
-    asked = Service(Client(base, service, max_requests=max_requests))
+    # A prediction that is polled is under way, whoever waits for it.
+    asked = Service(Client(base, service, max_requests=max_requests), overlap=False)
     predictions = _Predictions(
         client=asked.client,
         url=str(base.url),

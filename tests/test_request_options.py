@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import pytest
 import typer
@@ -16,7 +16,14 @@ from conftest import Ended
 from typer.testing import CliRunner
 
 from ganaudit.cli import app, running
-from ganaudit.cli.request_options import RequestOptions, flags_of, resolve_check, takes_request
+from ganaudit.cli.request_options import (
+    RequestOptions,
+    SampleOptions,
+    ServeOptions,
+    flags_of,
+    resolve_check,
+    takes,
+)
 from ganaudit.config import (
     CheckConfig,
     DiagnoseConfig,
@@ -103,12 +110,21 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 # Declared once
 
 
-def test_every_setting_of_a_diagnosis_is_declared() -> None:
-    assert {name.rstrip("_") for name in RequestOptions.__annotations__} == OF_DIAGNOSE
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (RequestOptions, DiagnoseConfig),
+        (SampleOptions, SampleConfig),
+        (ServeOptions, ServeConfig),
+    ],
+)
+def test_every_setting_of_a_request_is_declared(options: type, kind: Any) -> None:
+    settings = {field.name for field in fields(kind)} - {"origins"}
+    assert {name.rstrip("_") for name in get_type_hints(options)} == settings
 
 
 def test_the_options_stand_where_the_request_does_but_for_those_of_the_commands_own() -> None:
-    @takes_request
+    @takes(RequestOptions)
     def command(
         run: Annotated[str, typer.Argument()],
         seed: Annotated[str, typer.Option(help="Mine.")] = "x",
@@ -121,7 +137,7 @@ def test_the_options_stand_where_the_request_does_but_for_those_of_the_commands_
 
     seen: list[Any] = []
     names = list(inspect.signature(command).parameters)
-    declared = [name for name in RequestOptions.__annotations__ if name != "seed"]
+    declared = [name for name in get_type_hints(RequestOptions) if name != "seed"]
     assert names == ["run", "seed", *declared, "quiet"]
     assert command.__doc__ == "Do it."
     made = typer.Typer()

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ganaudit.cli.request_options import flags_of, takes_request
+from ganaudit.cli.request_options import RequestOptions, flags_of, takes
 
 
-@takes_request
+@takes(RequestOptions)
 def check(
     run: Annotated[
         Path | None,

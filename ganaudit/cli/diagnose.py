@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ganaudit.cli.request_options import takes_request
+from ganaudit.cli.request_options import RequestOptions, takes
 
 
-@takes_request
+@takes(RequestOptions)
 def diagnose(
     request: dict[str, Any],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")] = False,

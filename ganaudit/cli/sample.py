@@ -6,61 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ganaudit.cli.request_options import SampleOptions, takes
 from ganaudit.errors import INTERRUPTED, GanauditError, complaint
 
 
+@takes(SampleOptions)
 def sample(
-    generator: Annotated[
-        str | None, typer.Option(help="Path, address, NAME:TARGET or demo: what is sampled.")
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", "-n", help="Images, from slot 0 on [64].")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR|FILE.png",
-            help="A new folder, or a .png for the grid alone [samples, samples-2, ...].",
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(help="uniform, a class number or a file of them, one a line [uniform]."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides every draw [0].")] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Images rendered at once [from their size].")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N [auto].")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Option of the generator; may be repeated."
-        ),
-    ] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE.py", help="File that brings generators; may be repeated."),
-    ] = None,
-    trust: Annotated[
-        bool | None,
-        typer.Option("--trust", help="Run programs in files: TorchScript, torch.export."),
-    ] = None,
-    strict_source: Annotated[
-        bool | None,
-        typer.Option(
-            "--strict-source", help="Refuse a checkpoint with source of no known release."
-        ),
-    ] = None,
-    max_requests: Annotated[
-        int | None, typer.Option(help="Requests a service is sent at most, repeats included.")
-    ] = None,
-    timeout_s: Annotated[
-        float | None, typer.Option(help="Seconds one call of the generator may take [300].")
-    ] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="rich or json, on stdout [rich].")
-    ] = None,
+    request: dict[str, Any],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")] = False,
 ) -> None:
     """Write images of a generator, their latents and seeds, and a grid to look at."""
@@ -68,29 +20,12 @@ def sample(
     from contextlib import redirect_stdout
     from dataclasses import replace
 
-    from ganaudit.cli.request_options import flags_of
     from ganaudit.cli.running import Progress, leave, print_result
     from ganaudit.config import SampleConfig
     from ganaudit.files import free_folder
     from ganaudit.settings import resolve
 
-    flags = {
-        "generator": generator,
-        "samples": samples,
-        "out": out,
-        "labels": labels,
-        "seed": seed,
-        "batch": batch,
-        "device": device,
-        "set_": set_,
-        "plugin": plugin,
-        "trust": trust,
-        "strict_source": strict_source,
-        "max_requests": max_requests,
-        "timeout_s": timeout_s,
-        "format_": format_,
-    }
-    config = resolve(SampleConfig, flags_of(flags))
+    config = resolve(SampleConfig, request)
     place = config.out or free_folder("samples")
     from ganaudit.sampling import NAME
     from ganaudit.sampling import sample as make

@@ -131,7 +131,8 @@ def test_modes_are_counted_in_the_half_that_did_not_choose_them(
     config: Make, failed: set[int]
 ) -> None:
     """Groups with samples, in order: the first half of them chose, the others count."""
-    run = audited(config(anchors=600, samples=700), Crowded(failed))
+    asked = config(anchors=600, samples=700, max_failure_rate=1.0)
+    run = audited(asked, Crowded(failed))
     modes = baselines.of_run(run).modes
     assert modes is not None
     anchors, scored = stored(run.store, Stream.ANCHORS, 600)

@@ -543,6 +543,16 @@ def test_metadata_say_what_nobody_else_did_and_the_user_goes_before(
     other.close()
 
 
+@pytest.mark.parametrize("port", [("UINT8", [-1, 3, HEIGHT, WIDTH]), ("BYTES", [-1])])
+def test_a_range_in_the_metadata_says_nothing_of_bytes(
+    port: tuple[str, list[int]], served: Callable[[Server], str]
+) -> None:
+    source = opened(served(latents(outputs={"image": port}, said=SAID)))
+    assert not any("black" in sentence for sentence in source.assumptions)
+    assert source.identity["range"] is None
+    source.close()
+
+
 def test_how_it_is_asked_decides_no_image(served: Callable[[Server], str]) -> None:
     url = served(latents(said=SAID))
     sources = [
@@ -580,6 +590,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
         {"inputs": {"a": ("FP32", [-1, 3]), "b": ("FP32", [-1, 4])}},
         WELL,
         "more than one input that may take the latents .*say --set latent_input=NAME",
+    ),
+    "two that could, of which one is called z": (
+        {"inputs": {"psi": ("FP32", [-1, 1])} | Z},
+        WELL,
+        r"nobody says what psi: FP32 \[\?, 1\] gets; say --set psi=VALUE",
     ),
     "an unknown input": ({}, WELL | {"latent_input": "w"}, "has no input 'w'; it has z: FP32"),
     "latents of text": (
@@ -821,6 +836,47 @@ def test_one_slot_whose_answers_are_always_wrong_fails_alone(
             assert re.search(reason, failed.reason), failed.reason
         else:
             assert torch.equal(found[index], wanted[position])
+    source.close()
+
+
+def test_the_trial_is_short_where_the_binary_form_is_an_error_of_the_service(
+    served: Callable[[Server], str],
+) -> None:
+    server = latents(binary=False, status=500)
+    source = opened(served(server), prior="uniform", range="-1,1", attempts="9", deadline="60")
+    assert server.forms == ["binary"] * 3
+    images(source, drawn(source, 3))
+    assert server.forms == ["binary"] * 3 + ["JSON"]
+    source.close()
+
+
+def empty(fields: dict[str, Any], blocks: list[bytes]) -> None:
+    entry = fields["outputs"][0]
+    entry |= {"shape": [entry["shape"][0], 3, 0, WIDTH], "parameters": {"binary_data_size": 0}}
+    blocks[:] = [b""]
+
+
+def crowded(fields: dict[str, Any], blocks: list[bytes]) -> None:
+    fields["parameters"] = {"more": [[]] * 2**19}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "shape", "reason"),
+    [
+        (empty, [-1, 3, -1, -1], r"the answer has FP32 \[1, 3, 0, 5\] for 1 images"),
+        (crowded, [-1, 3, HEIGHT, WIDTH], "the message has more than .* values, which is the most"),
+    ],
+)
+def test_answers_of_no_size_or_of_more_values_than_the_metadata_say_are_not_read(
+    spoil: Any, shape: list[int], reason: str, served: Callable[[Server], str]
+) -> None:
+    server = latents(
+        outputs={"image": ("FP32", shape)}, spoil=lambda count, *answer: spoil(*answer)
+    )
+    options = {"binary": "true", "attempts": "1", "deadline": "0.2"}
+    source = opened(served(server), prior="uniform", range="-1,1", **options)
+    ((_, answer),) = source.stream(drawn(source, 1))
+    assert isinstance(answer, Failure) and re.search(reason, answer.reason), answer
     source.close()
 
 

@@ -294,6 +294,14 @@ def test_what_was_asked_stands_in_the_report_and_decides_the_identity(
         each.close()
 
 
+def test_the_order_of_keys_decides_no_identity() -> None:
+    texts = ('{"seed": "$SEED", "size": 8}', '{"size": 8, "seed": "$SEED"}', '{"seed": "$SEED"}')
+    one, other, less = (
+        read_requests(text, {}, seed_bits=32, what="it").identity() for text in texts
+    )
+    assert one == other != less
+
+
 def test_a_long_template_is_shown_shortly_and_without_control_characters() -> None:
     text = json.dumps({"prompt": "\u202e" + "a" * 500, "seed": "$SEED"})
     (first, _) = read_requests(text, {}, seed_bits=32, what="it").assumptions()

@@ -327,6 +327,10 @@ REFUSED = {
         given(["é", "=A"], "BYTES", parameters={"content_type": "base64"}),
         "'x' has a value that is no base64",
     ),
+    "base64 with something in it": (
+        given(["YWJj", "YW!Jj"], "BYTES", parameters={"content_type": "base64"}),
+        "'x' has a value that is no base64",
+    ),
     "bytes that are not there": (
         message(entry(parameters={"binary_data_size": 8})),
         "'x' has 8 bytes of values, and 0 are left",

@@ -45,8 +45,9 @@ def some_draws(source: Any, count: int = 5, seed: int = 0) -> Draws:
 
 def test_these_plugins_ship() -> None:
     """A new one needs tests here."""
-    generators = "checkpoint demo embeddings exported images onnx python torchscript"
-    assert set(registry.installed("generators")) == set(generators.split())
+    files = "checkpoint demo embeddings exported images onnx python torchscript"
+    services = "image_api oip predictions"
+    assert set(registry.installed("generators")) == {*files.split(), *services.split()}
     descriptors = "digits facenet onnx timm torchscript"
     assert set(registry.installed("descriptors")) == set(descriptors.split())
     assert set(registry.installed("fetchers")) == {"facenet", "timm"}

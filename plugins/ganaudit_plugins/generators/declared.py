@@ -147,7 +147,7 @@ def declare_images(
     for key in _KEYS:
         if key not in _OF_IMAGES and said.get(key) is not None:
             raise ConfigError(f"--set {key} would change nothing: {what} takes no latents")
-    values, origins = _chosen(said, {key: theirs.get(key) for key in _OF_IMAGES}, by)
+    values, origins = _chosen(said, theirs, by)
     return DeclaredImages(
         value_range=_range(what, values.get("range")),
         layout=_layout(what, values.get("layout")),

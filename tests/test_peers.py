@@ -302,6 +302,7 @@ def test_schemathesis_finds_nothing_that_the_api_s_description_does_not_say(
     schemathesis = environment("schemathesis").parent / "schemathesis"
     address = request.getfixturevalue("served")
     paths = httpx.get(f"{address}/openapi.json", trust_env=False).json()["paths"]
+    del paths["/openapi.json"]  # which it has read, and leaves out
     operations = sum(len({"get", "post"} & methods.keys()) for methods in paths.values())
     assert operations >= 9
     options = {

@@ -316,7 +316,8 @@ class Maker:
                 lambda: latent.render(draws), what=f"rendering {len(draws)} images"
             )
             self._timeouts = 0
-            return [(np.arange(len(draws)), check_images(found, len(draws)))], {}
+            # A copy: a generator may fill the same memory the next time.
+            return [(np.arange(len(draws)), check_images(found, len(draws)).clone())], {}
         except SourceTimeout as error:
             failure = self._hung(error)
             return [], dict.fromkeys(range(len(draws)), failure)
@@ -361,6 +362,8 @@ class Maker:
                     item = Failure("the source answered twice for one slot")
                 elif held + _bytes(item) > _MOST_HELD:  # larger than the first images were
                     item = Failure("the image is too large to wait for those before it")
+                elif isinstance(item, torch.Tensor):  # its memory may be filled again
+                    item = item.clone()
                 if index in answers or index in lacking:  # else its batch is through
                     held += _bytes(item) - _bytes(answers.get(index))
                     answers[index] = item

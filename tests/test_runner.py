@@ -452,6 +452,34 @@ def test_images_that_wait_for_a_late_one_are_bounded(monkeypatch: pytest.MonkeyP
     assert failed(again) == set()
 
 
+def test_a_service_may_fill_the_same_memory_for_every_answer() -> None:
+    memory = torch.empty(3, 4, 4, dtype=torch.uint8)
+
+    def thrifty(draws: Draws, images: Tensor) -> Iterator[tuple[int, Tensor | Failure]]:
+        for i, image in in_order(draws, images):
+            yield i, memory.copy_(image)
+
+    maker = Maker(Service(thrifty), Pixels(), recipe(batch=8, window=16))
+    found = maker.rows(Stream.SAMPLES, 0, 40)
+    maker.close()
+    assert np.array_equal(found.hashes, rows_of(Toy())[0].hashes)
+
+
+def test_what_was_rendered_stays_though_the_generator_uses_its_memory_again() -> None:
+    class Thrifty(Toy):
+        memory = torch.empty(8, 3, 4, 4, dtype=torch.uint8)
+
+        def render(self, draws: Draws) -> Tensor:
+            return self.memory[: len(draws)].copy_(super().render(draws))
+
+    maker = Maker(Thrifty(), Pixels(), recipe(batch=8))
+    draws = maker.draws(Stream.SAMPLES, np.arange(16))
+    ((_, first),) = maker.render(draws[:8]).images
+    maker.render(draws[8:])
+    maker.close()
+    assert torch.equal(first, Toy().render(draws[:8]))
+
+
 def test_a_service_is_closed_when_nobody_wants_the_rest() -> None:
     closed = threading.Event()
 

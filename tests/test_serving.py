@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -897,6 +897,43 @@ def test_who_takes_no_answer_is_given_up(serve: Callable[..., Server]) -> None:
         server.wait_for("connections", 0)
 
 
+def test_who_takes_no_answer_is_given_up_though_it_asks_for_more(
+    serve: Callable[..., Server],
+) -> None:
+    class Large(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            return super().render(draws).repeat(1, 1, 64, 64)
+
+    server = serve(Large(), limits={"look_s": 0.5})
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+        connection.connect(address_of(server))
+        connection.sendall(raw(seeds=list(range(20))))
+        until = time.monotonic() + PATIENCE_S
+        while server.metric("closed_connections_total", reason="unread") != 1:
+            assert time.monotonic() < until
+            with suppress(OSError):  # it may be closed by now
+                connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.1)
+        server.wait_for("connections", 0)
+
+
+def test_a_generator_may_fill_the_same_memory_for_every_batch(serve: Callable[..., Server]) -> None:
+    class Thrifty(Toy):
+        memory = torch.empty(4, 3, 4, 4, dtype=torch.uint8)
+
+        def render(self, draws: Draws) -> Tensor:
+            found = self.memory[: len(draws)]
+            found.copy_(super().render(draws))
+            return found
+
+    server = serve(Thrifty(), batch=4)
+    seeds = list(range(14))
+    with server.client() as client:
+        found = images(ask(client, tensor("seed", seeds)))
+    np.testing.assert_array_equal(found, expected(seeds))
+
+
 # -- the command -----------------------------------------------------------------------------
 
 WAITING = """
@@ -976,6 +1013,22 @@ def test_what_cannot_be_served_is_refused_by_a_sentence(
         port = taken.getsockname()[1]
         ended = ganaudit("serve", "--generator", "demo", "--port", port)
     assert ended.code == 2
+    assert ended.complaint.startswith(f"127.0.0.1:{port} cannot be listened on (")
+    # Somebody else may bind the port first and listen on it while the generator is opened.
+    with bound("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+        Path("slow.py").write_text(
+            "import socket\n"
+            "from ganaudit.registry import open_plugin\n"
+            "def make():\n"
+            "    other.listen()\n"
+            "    return open_plugin('generators', 'demo', {})[0]\n"
+            "other = socket.socket()\n"
+            "other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+            f"other.bind(('127.0.0.1', {port}))\n"
+        )
+        ended = ganaudit("serve", "--generator", "python:slow.py:make", "--port", port)
+    assert (ended.code, ended.out) == (2, "")
     assert ended.complaint.startswith(f"127.0.0.1:{port} cannot be listened on (")
     Path("broken.py").write_text(WAITING.replace('print("the', 'raise OSError("the'))
     ended = ganaudit("serve", "--generator", "python:broken.py:Waiting", "--port", 0)

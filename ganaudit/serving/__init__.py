@@ -31,5 +31,5 @@ def check_installed() -> None:
     if missing:
         raise ConfigError(
             f"ganaudit serve needs {', '.join(missing)}, which is not installed: "
-            "pip install 'ganaudit[serve]'"
+            "pip install 'ganaudit[serve]', in a clone pip install '.[serve]'"
         )

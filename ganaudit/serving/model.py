@@ -120,7 +120,8 @@ class Model:
           SourceError: no images came, or such of another size than the first ones.
         """
         draws = self.draws(parts).to(self._device)
-        images = check_images(self._source.render(draws), len(draws)).cpu().numpy()
+        # A copy: a generator may fill the same memory the next time.
+        images = np.array(check_images(self._source.render(draws), len(draws)).cpu().numpy())
         size = (int(images.shape[2]), int(images.shape[3]))
         if self.size not in (None, size):
             raise SourceError(f"images must be {self.size} as the first ones, got {size}")

@@ -7,7 +7,7 @@ answer. Here each has its time; a full server gives up the connection that has d
 import json
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,6 +18,21 @@ _REASONS = {400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large"
     503: "Service Unavailable",
 }
 _PARTING_S = 2.0  # to send why a connection is given up
+
+
+class _Counted:
+    """A transport that counts what is written to it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.written = 0  # bytes
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -33,7 +48,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: TimerHandle | None = None  # until the head or the body is complete
         self._allowed_s = 0.0
         self._look: TimerHandle | None = None  # at what the client has not taken
-        self._unsent = (0, 0)  # answers made, and bytes not taken, at the last look
+        self._unsent = (0, 0)  # bytes written so far, and not taken of them, at the last look
         self._message = False  # one has begun, and not ended
         self._head = False  # of the message is complete
         self._received = 0  # bytes since the message began
@@ -46,7 +61,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request, if there is room."""
-        super().connection_made(transport)
+        self._counted = _Counted(transport)
+        super().connection_made(cast(Transport, self._counted))
         self._allow(self._limits.head_s)
         if len(self.connections) > self._limits.connections:
             others: list[Any] = [one for one in self.connections if one is not self]
@@ -183,15 +199,15 @@ class Protocol(HttpToolsProtocol):
 
     def _watch_unsent(self) -> None:
         if self._look is None:
-            self._unsent = (self._answers, self.transport.get_write_buffer_size())
+            self._unsent = (self._counted.written, self.transport.get_write_buffer_size())
             self._look = self.loop.call_later(self._limits.look_s, self._looked)
 
     def _looked(self) -> None:
         self._look = None
-        answers, before = self._unsent
+        written, before = self._unsent
         now = self.transport.get_write_buffer_size()
-        slow = before - now < self._limits.least_rate * self._limits.look_s
-        if now and slow and answers == self._answers:  # else there is more to take
+        taken = before + (self._counted.written - written) - now
+        if now and taken < min(before, self._limits.least_rate * self._limits.look_s):
             self._abort("unread")
         elif now:
             self._watch_unsent()

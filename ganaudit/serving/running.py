@@ -217,6 +217,8 @@ def serve(config: ServeConfig, *, announce: Callable[[str], None], say: Say) -> 
             lacking = [] if config.token_env or config.token_file else ["no token"]
             lacking.append("no encryption")
             say(f"note: {config.host} may be reached from elsewhere, with {' and '.join(lacking)}")
+        with _port_taken(config.host, config.port):  # two may bind it, and one listen
+            listener.listen(_BACKLOG)
         whole = serving.run(lambda: announce(serving.address))
     return 0 if whole else INTERRUPTED
 
@@ -232,15 +234,21 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"--host {host!r:.80} is no address of this machine: {error}") from error
     with listener:
-        try:
+        with _port_taken(host, port):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port, "
-                "0 for a free one"
-            ) from error
         yield listener
+
+
+@contextmanager
+def _port_taken(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port, 0 for "
+            "a free one"
+        ) from error
 
 
 @contextmanager

@@ -5,18 +5,22 @@ SC 2011) go through an inverse CDF, so a draw depends neither on the batch it wa
 release of any library. The first values are pinned by a test.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from ganaudit.config import check_seed
 from ganaudit.errors import ConfigError
+
+if TYPE_CHECKING:  # whoever wants latents as NumPy arrays need not wait for torch
+    import torch
 
 BLOCK = 16  # slots a block; blocks go round the groups, so every group sees every stretch of a run
 GROUPS = 32  # independent groups of slots: every interval and curve comes from them
@@ -38,6 +42,9 @@ class _Purpose(IntEnum):
     LABEL = 1
     NOISE_SEED = 2
     PERMUTATION = 3
+    PROPOSAL = 4
+    PROPOSAL_SEED = 5
+    LOT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +66,7 @@ class Draws:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, rows: slice) -> "Draws":
+    def __getitem__(self, rows: slice) -> Draws:
         """The draws of some of the slots, as views."""
         return Draws(
             index=self.index[rows],
@@ -68,7 +75,7 @@ class Draws:
             labels=None if self.labels is None else self.labels[rows],
         )
 
-    def to(self, device: torch.device) -> "Draws":
+    def to(self, device: torch.device) -> Draws:
         """The same draws with latents and labels on `device`; index and seeds stay on the CPU."""
         return replace(
             self,
@@ -99,21 +106,75 @@ def draw(
         square, as PGGAN and StyleGAN do). 32 random bits a coordinate: |z| <= 6.34 for the normal.
       labels: [L] int64, of which each slot gets one, all with equal probability; None: no labels.
     """
+    import torch
+
     slots = np.asarray(slots, dtype=np.int64)
-    key = check_seed(seed)
     latents = None
     if latent_shape is not None:
-        size = int(np.prod(latent_shape, dtype=np.int64))
-        unit = _uniform(_words(slots, size, key, stream, _Purpose.LATENT))  # [N, size] in (0, 1)
-        values = _through_prior(unit, check_prior(prior)).astype(np.float32)
-        latents = torch.from_numpy(values.reshape(len(slots), *latent_shape))
+        latents = latents_of(slots, seed=seed, stream=stream, shape=latent_shape, prior=prior)
     drawn = None if labels is None else labels_of(slots, labels, seed=seed, stream=stream)
     return Draws(
         index=torch.from_numpy(slots.copy()),
-        seeds=torch.from_numpy(_integers(_words(slots, 2, key, stream, _Purpose.NOISE_SEED))[:, 0]),
-        latents=latents,
+        seeds=torch.from_numpy(noise_seeds_of(slots, seed=seed, stream=stream)),
+        latents=None if latents is None else torch.from_numpy(latents),
         labels=None if drawn is None else torch.from_numpy(drawn),
     )
+
+
+def latents_of(
+    slots: NDArray[np.int64],
+    *,
+    seed: int,
+    stream: Stream,
+    shape: tuple[int, ...],
+    prior: Prior = "normal",
+) -> NDArray[np.float32]:
+    """The latent of each slot: [N, *shape] float32; the rest as `draw` takes it."""
+    words = _words(slots, _size(shape), check_seed(seed), stream, _Purpose.LATENT)
+    return _latents(words, shape, prior)
+
+
+def noise_seeds_of(slots: NDArray[np.int64], *, seed: int, stream: Stream) -> NDArray[np.int64]:
+    """The seed of whatever else each slot has to draw: [N] int64, 0 <= seed < 2**63."""
+    return _integers(_words(slots, 2, check_seed(seed), stream, _Purpose.NOISE_SEED))[:, 0]
+
+
+def proposals_of(
+    seeds: NDArray[np.int64], attempt: int, *, shape: tuple[int, ...], prior: Prior
+) -> NDArray[np.float32]:
+    """Another latent for each slot, whose `Draws.seeds` are given: [N, *shape] float32.
+
+    Args:
+      seeds: [N] int64; they name the slots, whatever seed and stream those have.
+      attempt: 1, 2, ...: attempt 0 is the slot's ordinary draw.
+      shape: of one latent.
+      prior: as `draw` takes it.
+    """
+    words = _words(seeds, _size(shape), attempt, Stream.ANCHORS, _Purpose.PROPOSAL)
+    return _latents(words, shape, prior)
+
+
+def seeds_of_attempt(seeds: NDArray[np.int64], attempt: int) -> NDArray[np.int64]:
+    """Another seed for each slot, for what draws its own input: [N] int64; attempt 0: its own."""
+    if attempt == 0:
+        return seeds
+    return _integers(_words(seeds, 2, attempt, Stream.ANCHORS, _Purpose.PROPOSAL_SEED))[:, 0]
+
+
+def lots_of(seeds: NDArray[np.int64], attempt: int, count: int = 1) -> NDArray[np.float64]:
+    """Uniform draws in (0, 1) that decide about a slot's attempt: [N, count] float64."""
+    return _uniform(_words(seeds, count, attempt, Stream.ANCHORS, _Purpose.LOT))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _latents(
+    words: NDArray[np.uint32], shape: tuple[int, ...], prior: Prior
+) -> NDArray[np.float32]:
+    values = _through_prior(_uniform(words), check_prior(prior)).astype(np.float32)
+    return values.reshape(len(words), *shape)
 
 
 def labels_of(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ganaudit.errors import ConfigError
 
@@ -19,11 +19,18 @@ Keep = Literal["auto", "thumbnails", "none"]
 OutputFormat = Literal["html", "md", "json", "csv", "parquet", "svg", "png"]
 CheckFormat = Literal["junit", "github", "gitlab", "md", "json", "sarif", "model-card", "badge"]
 Inconclusive = Literal["report", "pass", "fail"]
+Method = Literal["gmm", "importance", "rejection", "advlatgan-z"]
+MixtureDraw = Literal["cell", "mixture"]
+Region = Literal["linear", "subspace-hull", "hull"]
 
+CALIBRATOR_OPTIONS = ("descriptor", "discriminator")  # where else its file names a network
 MIN_REACH = 1e-6  # of theta and radius: float32 rows tell no smaller angles apart
 MOST_SHOWN = 256  # images of a grid
 _MOST_PARTS = 4096  # of a run, by --shard
 _LOOKED_EVERY = 512  # samples between two looks of --until-decided: a shard of the store
+_MOST_ATTEMPTS = 10_000  # proposals of a slot, by --attempts
+_MOST_CLUSTERS = 4096
+_MOST_MODES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,7 @@ class GeneratorConfig:
     strict_source: bool = False  # a checkpoint with a source text of no known release is refused
     max_requests: int | None = None  # sent to a service, repeats included; None: any number
     timeout_s: float = 300.0  # for opening the generator, each batch or each answer of a service
+    calibrator: Path | None = None  # calibrator.json of `ganaudit calibrate`; None: as it is
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is opened."""
@@ -50,8 +58,20 @@ class GeneratorConfig:
         if not 0 < self.timeout_s < 1e7:
             raise ConfigError(f"--timeout-s must be positive and below 1e7, got {self.timeout_s}")
         check_seed(self.seed)
-        check_texts(self, ("generator", "labels", "set", "plugin"))
-        split_options(self.set)
+        check_texts(self, ("generator", "labels", "set", "plugin", "calibrator"))
+        options = split_options(self.set)
+        for key in options.discriminator:
+            raise ConfigError(
+                f"--set discriminator.{key}: only calibrate --method advlatgan-z has one"
+            )
+        for key in options.calibrator:
+            if self.calibrator is None:
+                raise ConfigError(f"--set calibrator.{key} needs a --calibrator")
+            if key not in CALIBRATOR_OPTIONS:
+                raise ConfigError(
+                    f"--set calibrator.{key}: a calibrator has the options "
+                    f"{' and '.join(CALIBRATOR_OPTIONS)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +147,7 @@ class DiagnoseConfig(GeneratorConfig):
         """The request as JSON values, without the origins."""
         values = asdict(self)
         del values["origins"]
-        paths = {name: values[name] for name in ("out", "descriptor_card")}
+        paths = {name: values[name] for name in ("out", "descriptor_card", "calibrator")}
         return values | {name: None if path is None else str(path) for name, path in paths.items()}
 
 
@@ -162,14 +182,13 @@ class ThresholdConfig:
         check_seed(self.seed)
         _check_choices(self, {"format": Format})
         _check_printable(self, ("descriptor", "identities", "set"))
-        others, _ = split_options(self.set)
-        for key in others:
+        for key in split_options(self.set).generator:
             raise ConfigError(f"--set {key}: options are the descriptor's; say descriptor.{key}")
 
     @property
     def options(self) -> dict[str, str]:
         """Of the descriptor."""
-        return split_options(self.set)[1]
+        return split_options(self.set).descriptor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +250,7 @@ class SampleConfig(GeneratorConfig):
         check_at_least_one(self, ("samples",))
         _check_choices(self, {"format": Format})
         _check_printable(self, ("out",))
-        for key in split_options(self.set)[1]:
+        for key in split_options(self.set).descriptor:
             raise ConfigError(f"--set descriptor.{key}: sampling needs no descriptor; leave it out")
         if self.grid_alone and self.samples > MOST_SHOWN:
             raise ConfigError(
@@ -264,7 +283,7 @@ class ServeConfig(GeneratorConfig):
         """Refuse what can be seen to be wrong before anything is opened."""
         super().__post_init__()
         check_at_least_one(self, ("queue", "max_images", "max_body_mb"))
-        for key in split_options(self.set)[1]:
+        for key in split_options(self.set).descriptor:
             raise ConfigError(f"--set descriptor.{key}: serving needs no descriptor; leave it out")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
             raise ConfigError(
@@ -286,25 +305,134 @@ class ServeConfig(GeneratorConfig):
             raise ConfigError("--token-env and --token-file exclude each other: say where it is")
 
 
-def split_options(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
-    """`--set` pairs to (the generator's options, the descriptor's options).
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig:
+    """Request of `ganaudit calibrate`: how a generator's dense modes are thinned.
+
+    What belongs to one method is None where it was not asked for: the method has its own default.
+    """
+
+    # gmm, importance, rejection or advlatgan-z
+    method: str = field(default="", metadata={"example": "importance"})
+    run: Path | None = None  # folder of a finished run to fit on; None: the diagnosis is run
+    modes: str = "auto"  # how many are thinned; auto: until the worst anchor meets the target
+    target: float | None = None  # rate to come down to; None: the median anchor's
+    min_acceptance: float = 0.8  # share of proposals that is taken; others grow by 1 / this
+    attempts: int = 100  # proposals of a slot; the last one is taken in any case
+    draw: str | None = None  # of gmm: cell or mixture
+    clusters: int | None = None  # of gmm
+    paper_exact: bool = False  # of gmm: weights 1 / (count + 1), covariance I
+    region: str | None = None  # of importance: linear, subspace-hull or hull
+    discriminator: str | None = None  # of advlatgan-z: a checkpoint or python:FILE.py:FACTORY
+    preset: str | None = None  # of advlatgan-z: step and steps of a paper's table
+    attack: str | None = None  # of advlatgan-z: i-fgsm, pgd or mi-fgsm
+    step: float | None = None  # of advlatgan-z: of every coordinate, in the latents' own unit
+    steps: int | None = None  # of advlatgan-z
+    ball: float | None = None  # of advlatgan-z: most that a coordinate moves; None: no bound
+    momentum: float | None = None  # of mi-fgsm
+    set: tuple[str, ...] = ()  # discriminator.KEY=VALUE
+    format: Format = "rich"
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        if not self.method:
+            raise ConfigError(
+                f"--method is needed: one of {', '.join(get_args(Method))}; "
+                "importance where latents are known, rejection for any generator"
+            )
+        _check_choices(self, {"method": Method, "format": Format})
+        _check_printable(self, ("run", "discriminator", "preset"))
+        for name, methods in _OF_METHOD.items():
+            if getattr(self, name) not in (None, False) and self.method not in methods:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} belongs to --method {' or '.join(methods)}; "
+                    f"--method {self.method} has no such option"
+                )
+        for name, kind in (("draw", MixtureDraw), ("region", Region)):
+            value = getattr(self, name)
+            if value is not None and value not in get_args(kind):
+                raise ConfigError(
+                    f"--{name} must be one of {', '.join(get_args(kind))}, got {value!r:.80}"
+                )
+        self.mode_count  # noqa: B018 - it refuses what is no number
+        if self.target is not None and not 0 < self.target < 1:
+            raise ConfigError(f"--target must be a rate in (0, 1), got {self.target:g}")
+        if not 0 < self.min_acceptance <= 1:
+            raise ConfigError(f"--min-acceptance must be in (0, 1], got {self.min_acceptance:g}")
+        if not 2 <= self.attempts <= _MOST_ATTEMPTS:
+            raise ConfigError(f"--attempts must be in [2, {_MOST_ATTEMPTS}], got {self.attempts}")
+        if self.clusters is not None and not 1 <= self.clusters <= _MOST_CLUSTERS:
+            raise ConfigError(f"--clusters must be in [1, {_MOST_CLUSTERS}], got {self.clusters}")
+        if self.method == "advlatgan-z" and self.discriminator is None:
+            raise ConfigError(
+                "--method advlatgan-z needs the generator's --discriminator: a checkpoint or "
+                "python:FILE.py:FACTORY; without one use --method importance or rejection"
+            )
+        options = split_options(self.set)
+        for key in (*options.generator, *options.descriptor, *options.calibrator):
+            raise ConfigError(f"--set {key}: say it to the audit, not to the calibration")
+        if options.discriminator and self.discriminator is None:
+            raise ConfigError("--set discriminator.KEY=VALUE needs a --discriminator")
+        if self.paper_exact and self.draw == "cell":
+            raise ConfigError("--paper-exact draws from the mixture; leave --draw cell out")
+
+    @property
+    def mode_count(self) -> int | None:
+        """How many modes are thinned; None: auto.
+
+        Raises:
+          ConfigError: it is neither auto nor a number; a request that was made holds none such.
+        """
+        if self.modes == "auto":
+            return None
+        if self.modes.isdecimal() and 1 <= int(self.modes[:9]) <= _MOST_MODES:
+            return int(self.modes)
+        raise ConfigError(
+            f"--modes must be auto or a number in [1, {_MOST_MODES}], got {self.modes!r:.80}"
+        )
+
+
+_OF_METHOD = {
+    "draw": ("gmm",),
+    "clusters": ("gmm",),
+    "paper_exact": ("gmm",),
+    "region": ("importance",),
+    **dict.fromkeys(
+        ("discriminator", "preset", "attack", "step", "steps", "ball", "momentum"),
+        ("advlatgan-z",),
+    ),
+}
+
+
+class Options(NamedTuple):
+    """`--set` pairs by whose they are."""
+
+    generator: dict[str, str]
+    descriptor: dict[str, str]
+    discriminator: dict[str, str]
+    calibrator: dict[str, str]
+
+
+def split_options(pairs: tuple[str, ...]) -> Options:
+    """`--set` pairs: KEY=VALUE is the generator's, descriptor.KEY=VALUE the descriptor's, ...
 
     Raises:
       ConfigError: a pair without `=`, without a key, or one key twice.
     """
-    generator: dict[str, str] = {}
-    descriptor: dict[str, str] = {}
+    options = Options({}, {}, {}, {})
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        of_descriptor = key.startswith("descriptor.")
-        name = key.removeprefix("descriptor.").strip()
+        owner, dot, rest = key.partition(".")
+        owned = bool(dot) and owner in Options._fields[1:]
+        name = (rest if owned else key).strip()
         if not equals or not name:
             raise ConfigError(f"--set wants KEY=VALUE, got {pair!r}")
-        target = descriptor if of_descriptor else generator
+        target: dict[str, str] = getattr(options, owner if owned else "generator")
         if name in target:
             raise ConfigError(f"--set {key} is given twice")
         target[name] = value
-    return generator, descriptor
+    return options
 
 
 def split_outputs(

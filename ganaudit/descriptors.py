@@ -1,12 +1,13 @@
 """What turns an image into an identity: a descriptor, its card and its preprocessing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 
-from ganaudit.errors import ConfigError, DescriptorError
+from ganaudit import registry
+from ganaudit.errors import ConfigError, DescriptorError, PluginError
 
 Resize = Literal["nearest", "bilinear", "bicubic"]
 Colour = Literal["rgb", "bgr", "grey"]
@@ -158,3 +159,19 @@ def check_rows(rows: torch.Tensor, valid: torch.Tensor, count: int) -> None:
             "the descriptor returned a row that is zero, NaN or not of length 1; "
             "rows must be divided by their norm"
         )
+
+
+def open_descriptor(
+    spec: str, options: Mapping[str, str], *, device: str, trust: bool, files: Sequence[str]
+) -> tuple[Descriptor, str]:
+    """The descriptor that `spec` names, and its plugin's name.
+
+    Raises:
+      ConfigError: it cannot be opened, or an option is wrong.
+    """
+    descriptor, name, _ = registry.open_plugin(
+        "descriptors", spec, options, device=torch.device(device), trust=trust, files=files
+    )
+    if not isinstance(descriptor, Descriptor):
+        raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
+    return descriptor, name

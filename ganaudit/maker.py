@@ -102,6 +102,7 @@ class Guard:
         what: str,
         deadline: bool = True,
         patience_s: float = 0.0,
+        inference: bool = True,
     ) -> _T:
         """The result of `work()`, or what it raised.
 
@@ -112,6 +113,8 @@ class Guard:
           what: for the message.
           deadline: whether the time is limited.
           patience_s: that it is given in any case.
+          inference: nothing that it makes is ever derived; false: networks are opened, whose
+            latents a calibrator may move along a gradient.
 
         Raises:
           SourceTimeout: it did not return in time. Its thread is abandoned, not stopped.
@@ -125,7 +128,7 @@ class Guard:
 
         def task() -> None:
             try:
-                with torch.inference_mode():
+                with torch.inference_mode() if inference else torch.no_grad():
                     answer.put((work(), None))
             except BaseException as error:  # handed to the caller, whatever it is
                 answer.put((None, error))
@@ -340,7 +343,9 @@ class Maker:
         if self._timeouts >= _TIMEOUTS_IN_A_ROW:
             raise SourceTimeout(f"{error}, {self._timeouts} times in a row") from None
         if self._reopen is not None:
-            self._source = self._guard.call(self._reopen, what="opening the generator again")
+            self._source = self._guard.call(
+                self._reopen, what="opening the generator again", inference=False
+            )
         return Failure(str(error))
 
     def _streamed(

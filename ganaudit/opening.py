@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from ganaudit import registry
+from ganaudit.attaching import attached
 from ganaudit.cards import CardFile, read_card
 from ganaudit.config import DiagnoseConfig, GeneratorConfig, split_options
-from ganaudit.descriptors import Descriptor
+from ganaudit.descriptors import Descriptor, open_descriptor
 from ganaudit.errors import ConfigError, PluginError, UnsafeCheckpoint, one_line
 from ganaudit.files import is_file, sha256_of
 from ganaudit.generators import (
@@ -46,6 +47,7 @@ class Request:
       descriptor: None for embeddings.
       generator: identity of the source, JSON values.
       described: how the descriptor was opened, JSON values; beside its card's identity.
+      named: "spec" and "options" that open the descriptor again; None: it is an object, or none.
       device: "cpu" or "cuda:N".
       theta: reach of the similarity, fraction of pi.
       radius: of a neighbourhood, fraction of pi.
@@ -59,6 +61,7 @@ class Request:
     descriptor: Descriptor | None
     generator: dict[str, Any]
     described: dict[str, Any]
+    named: dict[str, Any] | None
     device: str
     theta: float
     radius: float
@@ -176,12 +179,17 @@ def open_request(
         if not isinstance(source, EmbeddingSource | LatentGenerator | BlindGenerator):
             raise ConfigError(f"{type(source).__name__} is no generator: see ganaudit.generators")
         check_source(source, config.generator)
+        if config.calibrator is not None:
+            source, generator = attached(
+                config, source, generator, device=device, descriptor=descriptor
+            )
     if given and config.workers not in (None, 1):
         raise ConfigError("--workers needs a generator that each process can open by its name")
     card = None if config.descriptor_card is None else read_card(config.descriptor_card)
     described: dict[str, Any] = {}
+    named: dict[str, Any] | None = None
     if descriptor is None:
-        descriptor, described = _open_descriptor(config, source, generator, card, device)
+        descriptor, described, named = _open_descriptor(config, source, generator, card, device)
     if card is not None:
         if descriptor is None:
             raise ConfigError("embeddings are described already; leave --descriptor-card out")
@@ -195,6 +203,7 @@ def open_request(
         descriptor=descriptor,
         generator=generator,
         described=described,
+        named=named,
         device=device,
         theta=theta,
         radius=radius,
@@ -302,7 +311,7 @@ def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str,
       ConfigError: it cannot be opened, or an option is wrong.
       SourceError: its own code raised or hung, or the service behind it does not answer.
     """
-    options, _ = split_options(config.set)
+    options = split_options(config.set).generator
     guard = Guard(config.timeout_s)
     try:
         source, name, target = guard.call(
@@ -317,6 +326,7 @@ def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str,
                 files=config.plugin,
             ),
             what="opening the generator",
+            inference=False,
         )
     finally:
         guard.close()
@@ -330,7 +340,10 @@ def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str,
         key: text for key, text in options.items() if key not in getattr(source, "incidental", ())
     }
     identity = identity_of(source) or {"target": target}
-    return source, {**identity, **_opened_as("generators", name, deciding, config.plugin)}
+    identity |= _opened_as("generators", name, deciding, config.plugin)
+    if config.calibrator is None:
+        return source, identity
+    return attached(config, source, identity, device=device)
 
 
 def _opened_as(
@@ -390,12 +403,12 @@ def _open_descriptor(
     generator: dict[str, Any],
     card: CardFile | None,
     device: str,
-) -> tuple[Descriptor | None, dict[str, Any]]:
-    _, options = split_options(config.set)
+) -> tuple[Descriptor | None, dict[str, Any], dict[str, Any] | None]:
+    options = split_options(config.set).descriptor
     if isinstance(source, EmbeddingSource):
         if config.descriptor is not None or options:
             raise ConfigError("embeddings are described already; leave the descriptor out")
-        return None, {}
+        return None, {}, None
     spec = config.descriptor
     if card is not None:  # it says how what it measured is opened; the request goes before it
         card.check_options(options)
@@ -417,23 +430,8 @@ def _open_descriptor(
         if isinstance(error, UnsafeCheckpoint):
             raise UnsafeCheckpoint(said, error.file) from error
         raise type(error)(said) from error
-    return descriptor, _opened_as("descriptors", name, options, config.plugin)
-
-
-def open_descriptor(
-    spec: str, options: Mapping[str, str], *, device: str, trust: bool, files: Sequence[str]
-) -> tuple[Descriptor, str]:
-    """The descriptor that `spec` names, and its plugin's name.
-
-    Raises:
-      ConfigError: it cannot be opened, or an option is wrong.
-    """
-    descriptor, name, _ = registry.open_plugin(
-        "descriptors", spec, options, device=torch.device(device), trust=trust, files=files
-    )
-    if not isinstance(descriptor, Descriptor):
-        raise PluginError(f"the descriptor {name!r} returned {type(descriptor).__name__}")
-    return descriptor, name
+    opened = _opened_as("descriptors", name, options, config.plugin)
+    return descriptor, opened, {"spec": spec, "options": dict(options)}
 
 
 def _scale(

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from ganaudit.archives import contents, program_of
 from ganaudit.errors import ConfigError, GanauditError, PluginError, UnsafeCheckpoint, one_line
 from ganaudit.userfile import import_file
 
+_Factory = TypeVar("_Factory", bound=Callable[..., Any])
 Kind = Literal["generators", "descriptors", "fetchers"]
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin")  # also those without a header
 
@@ -265,6 +266,15 @@ def open_plugin(
         raise PluginError(
             f"the {kind[:-1]} {name!r} could not be opened ({one_line(error)})"
         ) from error
+
+
+def by_user_alone(factory: _Factory) -> _Factory:
+    """Marks the factory of a plugin that runs code or sends requests.
+
+    The report of a run, which somebody else may have written, must not have it opened.
+    """
+    factory.by_user_alone = True  # type: ignore[attr-defined]
+    return factory
 
 
 def bind(

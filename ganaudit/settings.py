@@ -20,7 +20,7 @@ from ganaudit.errors import ConfigError
 # What would run code: a file that lies beside the audited one must not be able to say it.
 _NOT_BY_FILE, _FLAG_ALONE = ("trust", "plugin"), "trust"
 # Verbs; what stands outside of such a table is diagnose's.
-_OWN_TABLE = ("check", "sample", "serve", "threshold")
+_OWN_TABLE = ("calibrate", "check", "sample", "serve", "threshold")
 _PROJECT, _OURS = "pyproject.toml", "ganaudit.toml"
 _Config = TypeVar("_Config")
 
@@ -64,9 +64,13 @@ def survey(kind: type[Any], *, folder: Path | None = None) -> tuple[list[Setting
     settings, problems = _gather(kind, {}, folder)
     problems += [setting.problem for setting in settings if setting.problem]
     sound = {setting.name: setting.value for setting in settings if not setting.problem}
-    needed = [entry.name for entry in fields(kind) if entry.default == ""]
+    needed = {
+        entry.name: entry.metadata.get("example", "unnamed")
+        for entry in fields(kind)
+        if entry.default == ""
+    }
     try:
-        kind(**sound | {name: sound.get(name) or "unnamed" for name in needed})
+        kind(**sound | {name: sound.get(name) or text for name, text in needed.items()})
     except ConfigError as error:
         problems.append(str(error))
     return settings, problems

@@ -106,7 +106,7 @@ class Store:
                     f"{self.folder} already holds a run; continue it with --resume or name another "
                     "folder with --out"
                 )
-            self._check_same(read_manifest(self.folder), json.loads(json.dumps(pinned)))
+            check_same(self.folder, read_manifest(self.folder), manifest)
             return
         if self.folder.is_dir() and any(self.folder.iterdir()):
             raise ConfigError(
@@ -121,15 +121,6 @@ class Store:
                 raise GanauditError(f"{self.folder} cannot be made: the disk is full") from error
             raise ConfigError(f"--out {self.folder} cannot be made: {error.strerror}") from error
         write_json(path, pinned)
-
-    def _check_same(self, found: Any, wanted: dict[str, Any]) -> None:
-        unequal = difference(found, wanted)
-        if unequal is not None:
-            where, there, here = unequal
-            raise ConfigError(
-                f"{self.folder} holds another run: {where} is {there} there and {here} in this "
-                "request; name another folder with --out"
-            )
 
     def write(
         self,
@@ -413,6 +404,22 @@ def read_manifest(folder: Path) -> Any:
       ConfigError: it is absent, too large, or no JSON.
     """
     return read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
+
+
+def check_same(folder: Path, found: Any, manifest: Mapping[str, Any]) -> None:
+    """Refuse a run's folder whose manifest, as `read_manifest` found it, says another run.
+
+    Raises:
+      ConfigError: the first difference is named.
+    """
+    wanted = json.loads(json.dumps({"schema": SCHEMA, **manifest}))
+    unequal = difference(found, wanted)
+    if unequal is not None:
+        where, there, here = unequal
+        raise ConfigError(
+            f"{folder} holds another run: {where} is {there} there and {here} in this request; "
+            "name another folder with --out"
+        )
 
 
 def difference(found: Any, wanted: Any, where: str = "") -> tuple[str, str, str] | None:

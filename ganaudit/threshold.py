@@ -7,11 +7,11 @@ from typing import Any
 
 from ganaudit.cards import NAME, CardFile, write_card
 from ganaudit.config import ThresholdConfig
-from ganaudit.descriptors import Descriptor, DescriptorCard
+from ganaudit.descriptors import Descriptor, DescriptorCard, open_descriptor
 from ganaudit.errors import ConfigError, DescriptorError
 from ganaudit.files import free_folder
 from ganaudit.identities import Embedded, IdentityFolder, embed
-from ganaudit.opening import open_descriptor, open_device
+from ganaudit.opening import open_device
 from ganaudit.report import canonical
 from ganaudit.report import verification as pages
 from ganaudit.runner import Progress

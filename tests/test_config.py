@@ -85,12 +85,17 @@ def test_a_request_is_shown_as_json() -> None:
 
 
 def test_options_go_to_the_generator_or_the_descriptor() -> None:
-    generator, descriptor = split_options(
-        ("psi=0.7", "descriptor.mean=0.1,0.2,0.3", "url=http://x?a=b", "descriptor.psi=", " k =v ")
+    options = split_options(
+        (
+            *("psi=0.7", "descriptor.mean=0.1,0.2,0.3", "url=http://x?a=b", "descriptor.psi="),
+            *(" k =v ", "discriminator.psi=2", "calibrator.descriptor=a.onnx", "other.psi=1"),
+        )
     )
-    assert generator == {"psi": "0.7", "url": "http://x?a=b", "k": "v "}
-    assert descriptor == {"mean": "0.1,0.2,0.3", "psi": ""}
-    assert split_options(()) == ({}, {})
+    assert options.generator == {"psi": "0.7", "url": "http://x?a=b", "k": "v ", "other.psi": "1"}
+    assert options.descriptor == {"mean": "0.1,0.2,0.3", "psi": ""}
+    assert options.discriminator == {"psi": "2"}
+    assert options.calibrator == {"descriptor": "a.onnx"}
+    assert split_options(()) == ({}, {}, {}, {})
 
 
 @pytest.mark.parametrize("pair", ["psi", "=3", "descriptor.=3", "descriptor.x", "", " =1"])

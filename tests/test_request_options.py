@@ -25,6 +25,7 @@ from ganaudit.cli.request_options import (
     takes,
 )
 from ganaudit.config import (
+    CalibrateConfig,
     CheckConfig,
     DiagnoseConfig,
     SampleConfig,
@@ -73,6 +74,7 @@ GIVEN: dict[str, tuple[tuple[str, ...], Any]] = {
     "max_faceless": (("--max-faceless", "0.25"), 0.25),
     "max_failure_rate": (("--max-failure-rate", "0.5"), 0.5),
     "max_requests": (("--max-requests", "7"), 7),
+    "calibrator": (("--calibrator", "c.json"), Path("c.json")),
     "backend": (("--backend", "torch"), "torch"),
     "timeout_s": (("--timeout-s", "1.5"), 1.5),
     "dry_run": (("--dry-run",), True),
@@ -284,6 +286,7 @@ def test_every_setting_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch)
         "check": CheckConfig,
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
+        "calibrate": CalibrateConfig,
     }
     assert list(found) == list(kinds)
     for verb, kind in kinds.items():
@@ -318,7 +321,7 @@ def test_a_setting_that_is_wrong_is_shown_and_complained_of(
     monkeypatch.setenv("GANAUDIT_GENERATOR", "\udcff")
     ended = show("--format", "json")
     assert ended.code == 2
-    diagnose, _, check, threshold, _ = json.loads(ended.out, parse_constant=pytest.fail).values()
+    diagnose, _, check, threshold, *_ = json.loads(ended.out, parse_constant=pytest.fail).values()
     assert diagnose["theta"] == {"value": "nan", "origin": "ganaudit.toml"}
     assert diagnose["seed"] == {"value": "1979-05-27", "origin": "ganaudit.toml"}
     assert diagnose["generator"] == {"value": "\\udcff", "origin": "GANAUDIT_GENERATOR"}

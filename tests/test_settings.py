@@ -111,6 +111,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "max_faceless": ("0.25", 0.25),
         "max_failure_rate": ("0.5", 0.5),
         "max_requests": ("900", 900),
+        "calibrator": ("c/calibrator.json", Path("c/calibrator.json")),
         "backend": ("faiss", "faiss"),
         "timeout_s": ("1.5", 1.5),
         "format": ("json", "json"),
@@ -135,6 +136,7 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         "radius = 0.25\nseed = 3\nbatch = 4\ndevice = 'cpu'\nworkers = 2\nout = 'runs'\n"
         "resume = true\nreference = 'real'\noutput = ['md:a b.md']\nkeep = 'thumbnails'\n"
         "set = ['a=1 2', 'descriptor.b=2']\ndescriptor-card = 'card.json'\n"
+        "calibrator = 'calibrator.json'\n"
         "labels = 'uniform'\nmax-faceless = 1\nmax-failure-rate = 0\nmax-requests = 7\n"
         "backend = 'torch'\ntimeout-s = 2\n"
         "format = 'json'\ndry_run = false\nstrict-source = true",
@@ -163,6 +165,7 @@ def test_every_setting_can_come_from_the_file(tmp_path: Path) -> None:
         output=("md:a b.md",),
         keep="thumbnails",
         set=("a=1 2", "descriptor.b=2"),
+        calibrator=Path("calibrator.json"),
         descriptor_card=Path("card.json"),
         labels="uniform",
         max_faceless=1.0,

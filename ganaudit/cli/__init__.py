@@ -6,6 +6,7 @@ import traceback
 import typer
 
 from ganaudit.cli.baseline import baseline
+from ganaudit.cli.calibrate import calibrate
 from ganaudit.cli.check import check
 from ganaudit.cli.config import config
 from ganaudit.cli.convert import convert
@@ -31,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(diagnose)
+app.command()(calibrate)
 app.command()(sample)
 app.command()(serve)
 app.command()(merge)

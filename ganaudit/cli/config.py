@@ -23,6 +23,7 @@ def show(
 
     from ganaudit.cli.running import check_format, print_result
     from ganaudit.config import (
+        CalibrateConfig,
         CheckConfig,
         DiagnoseConfig,
         SampleConfig,
@@ -39,6 +40,7 @@ def show(
         "check": CheckConfig,
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
+        "calibrate": CalibrateConfig,
     }
     surveys = {verb: survey(kind) for verb, kind in kinds.items()}
     found = {

@@ -33,7 +33,7 @@ def convert(
     from ganaudit.checkpoints import inspecting
     from ganaudit.config import split_options
 
-    said, _ = split_options(tuple(set_ or ()))
+    said = split_options(tuple(set_ or ())).generator
     opened = inspecting.convert(file, out, role=role, said=said, strict_source=strict_source)
     for note in opened.notes:
         typer.echo(f"note: {note}", err=True)

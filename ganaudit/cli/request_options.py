@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ganaudit.config import CheckConfig, DiagnoseConfig
+from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig
 from ganaudit.errors import ConfigError
 from ganaudit.settings import resolve, survey
 
@@ -53,6 +54,10 @@ class GeneratorOptions:
     ]
     timeout_s: Annotated[
         float | None, typer.Option(help="Seconds one call of the generator may take [300].")
+    ]
+    calibrator: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="calibrator.json of ganaudit calibrate, put in front."),
     ]
 
 
@@ -176,6 +181,67 @@ class ServeOptions(GeneratorOptions):
     token_file: Annotated[Path | None, typer.Option(help="File with that token [none].")]
 
 
+class CalibrateOptions(RequestOptions):
+    """Those of `CalibrateConfig`, and of the audits before and after."""
+
+    method: Annotated[
+        str | None,
+        typer.Option(help="gmm, importance, rejection or advlatgan-z; see docs/calibrate.md."),
+    ]
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a finished run to fit on [one is made].")
+    ]
+    modes: Annotated[
+        str | None,
+        typer.Option(help="How many are thinned; auto: until the worst meets the target [auto]."),
+    ]
+    target: Annotated[
+        float | None, typer.Option(help="Rate to come down to [the median anchor's].")
+    ]
+    min_acceptance: Annotated[
+        float | None,
+        typer.Option(help="Share of proposals taken at least; others grow by 1 / this [0.8]."),
+    ]
+    attempts: Annotated[int | None, typer.Option(help="Proposals of a slot at most [100].")]
+    draw: Annotated[str | None, typer.Option(help="gmm: cell (exact) or mixture [cell].")]
+    clusters: Annotated[int | None, typer.Option(help="gmm: of K-means [50].")]
+    paper_exact: Annotated[
+        bool | None, typer.Option("--paper-exact", help="gmm: Algorithm 1 to the letter.")
+    ]
+    region: Annotated[
+        str | None, typer.Option(help="importance: linear, subspace-hull or hull [linear].")
+    ]
+    discriminator: Annotated[
+        str | None,
+        typer.Option(help="advlatgan-z: a checkpoint or python:FILE.py:FACTORY; images to logits."),
+    ]
+    preset: Annotated[
+        str | None, typer.Option(help="advlatgan-z: step and steps of the paper [cifar10].")
+    ]
+    attack: Annotated[
+        str | None, typer.Option(help="advlatgan-z: i-fgsm, pgd or mi-fgsm [i-fgsm].")
+    ]
+    step: Annotated[
+        float | None, typer.Option(help="advlatgan-z: of every coordinate [the preset's].")
+    ]
+    steps: Annotated[int | None, typer.Option(help="advlatgan-z: how many [the preset's].")]
+    ball: Annotated[
+        float | None, typer.Option(help="advlatgan-z: most a coordinate moves [no bound].")
+    ]
+    momentum: Annotated[float | None, typer.Option(help="mi-fgsm: of the gradient [1].")]
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Option of the generator, or descriptor.KEY, discriminator.KEY; may be repeated.",
+        ),
+    ]
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the calibration [calibration, ...-2, ...].")
+    ]
+
+
 def takes(kind: type[GeneratorOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of `kind` in place of its parameter `request`.
 
@@ -250,3 +316,45 @@ def resolve_check(
 def _generator_without_flags() -> Any:
     settings, _ = survey(DiagnoseConfig)
     return next(setting.value for setting in settings if setting.name == "generator")
+
+
+_NOT_OF_CALIBRATE = ("shard", "output", "calibrator", "format")
+_BESIDE_A_RUN = ("generator", "set", "descriptor", "descriptor_card", "labels", "plugin", "trust",
+    "strict_source", "device", "batch", "workers", "timeout_s", "max_requests", "max_faceless",
+    "max_failure_rate", "keep", "backend", "reference", "out", "resume", "dry_run")  # fmt: skip
+
+
+def resolve_calibrate(flags: Mapping[str, Any]) -> tuple[CalibrateConfig, DiagnoseConfig]:
+    """The request of a calibration and of the audits that it makes.
+
+    Args:
+      flags: of `ganaudit calibrate`, setting to value.
+
+    Raises:
+      ConfigError: besides what `resolve` refuses, a flag that a calibration has not, or one that
+        the run it is fitted on has decided.
+    """
+    own = {field.name for field in fields(CalibrateConfig)}
+    pairs = tuple(flags.get("set") or ())
+    of_judge = tuple(pair for pair in pairs if pair.startswith("discriminator."))
+    mine = {name: value for name, value in flags.items() if name in own} | {"set": of_judge}
+    config = resolve(CalibrateConfig, mine)
+    theirs = {name: value for name, value in flags.items() if name not in own}
+    theirs["set"] = tuple(pair for pair in pairs if pair not in of_judge)
+    given = {name for name, value in theirs.items() if value not in (None, ())}
+    for name in _NOT_OF_CALIBRATE:
+        if name in given:
+            raise ConfigError(f"calibrate has no --{name}; leave it out")
+    if config.run is None:
+        request = resolve(DiagnoseConfig, theirs)
+    else:
+        decided = sorted(given - set(_BESIDE_A_RUN))
+        if decided:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in decided)
+            raise ConfigError(f"--run has decided {names} already: leave it out")
+        from ganaudit.fitting import request_of_run
+
+        request = request_of_run(config.run, {name: theirs[name] for name in given})
+    if request.shard is not None or request.output or request.calibrator is not None:
+        raise ConfigError("a calibration has neither shard, output nor calibrator settings")
+    return config, request

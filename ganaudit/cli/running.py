@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from ganaudit.config import CheckConfig, DiagnoseConfig, Format
+from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig, Format
 from ganaudit.errors import INTERRUPTED, ConfigError, GanauditError, complaint
 from ganaudit.settings import resolve, step_summary
 
@@ -96,7 +96,37 @@ def run_check(
     return found.exit_code
 
 
-def _say_origins(config: DiagnoseConfig | CheckConfig, *, verbose: bool) -> None:
+def run_calibrate(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
+    """Resolve both requests, build and prove a calibrator, print the result; the exit code."""
+    from ganaudit.cli.request_options import resolve_calibrate
+
+    config, request = resolve_calibrate(flags)
+    _say_origins(config, verbose=verbose)
+    _say_origins(request, verbose=verbose)
+    from ganaudit.calibrating import NAME, calibrate
+    from ganaudit.files import free_folder
+    from ganaudit.planning import plan
+    from ganaudit.report.calibrated import show
+    from ganaudit.report.terminal import show_plan
+
+    if request.dry_run:
+        with redirect_stdout(sys.stderr):
+            outlook = plan(request)
+        print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
+        return 0
+    request = replace(request, out=request.out or free_folder("calibration"))
+    with _to_its_end(request, verbose=verbose), Progress(quiet=quiet) as progress:
+        made = calibrate(config, request, progress=progress.update, notice=progress.notice)
+    print_result(
+        made.document,
+        partial(show, made.document, made.folder),
+        as_json=config.format == "json",
+        where=made.folder / NAME,
+    )
+    return made.exit_code
+
+
+def _say_origins(config: DiagnoseConfig | CheckConfig | CalibrateConfig, *, verbose: bool) -> None:
     if verbose:
         for name, origin in config.origins.items():
             print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
@@ -147,7 +177,9 @@ def check_format(wanted: str) -> None:
 
 
 def _say_how_to_resume(config: DiagnoseConfig | None, what: str) -> None:
-    if config is None or config.out is None or not (config.out / "manifest.json").exists():
+    if config is None or config.out is None:
+        return
+    if not any((config.out / place / "manifest.json").exists() for place in ("", "fit", "before")):
         return
     words = ["ganaudit", *sys.argv[1:]]
     if config.origins.get("out") == "default":

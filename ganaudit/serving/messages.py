@@ -84,7 +84,8 @@ def read_generate(body: bytes, model: Model) -> Inputs:
     if not said.keys() <= set(INPUTS):
         raise Refused(422, f"the keys are {', '.join(INPUTS)}")
     lacks_label = model.num_labels and "label" not in said
-    if "seed" not in said and ("latent" not in said or lacks_label):
+    lacks_slot = model.seeded and "noise_seed" not in said
+    if "seed" not in said and ("latent" not in said or lacks_label or lacks_slot):
         said["seed"] = secrets.randbits(_EXACT)
     entries = []
     for name, value in said.items():
@@ -170,6 +171,10 @@ def _inputs_of(tensors: list[oip.Tensor], model: Model, most_images: int) -> Inp
         raise Refused(422, f"the inputs are {', '.join(known)}")
     if "seed" not in given and "latent" not in given:
         raise Refused(422, "seed or latent is needed")
+    if model.seeded and not given.keys() & {"seed", "noise_seed"}:
+        raise Refused(
+            422, "a calibrated generator draws by its seed: send seed, or noise_seed beside latent"
+        )
     if model.num_labels and not given.keys() & {"seed", "label"}:
         raise Refused(422, "label is needed, or a seed that draws it")
     counts = {tensor.shape[0] if tensor.shape else 0 for tensor in tensors}

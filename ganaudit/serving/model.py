@@ -56,6 +56,7 @@ class Model:
       latent_shape: of one latent.
       prior: that `seed` draws latents from.
       num_labels: classes; 0: it takes no labels.
+      seeded: an image follows from its seed, not from its latent alone: a calibrator is in front.
       size: (height, width) of an image, known once it was tried.
     """
 
@@ -73,6 +74,7 @@ class Model:
         self.latent_shape = tuple(int(side) for side in source.latent_shape)
         self.prior: Prior = source.prior
         self.num_labels = int(source.num_labels)
+        self.seeded = bool(getattr(source, "seeded", False))
         self.size: tuple[int, int] | None = None
         self._source = source
         self._seed = seed

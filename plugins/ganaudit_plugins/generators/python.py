@@ -29,12 +29,13 @@ from ganaudit.errors import ConfigError, PluginError, SourceError, one_line
 from ganaudit.files import sha256_of
 from ganaudit.generators import BlindGenerator, LatentGenerator, identity_of
 from ganaudit.images import Layout
-from ganaudit.registry import bind
+from ganaudit.registry import bind, by_user_alone
 from ganaudit.slots import Prior
 from ganaudit.userfile import import_file
 from ganaudit_plugins.generators.declared import DeclaredGenerator, declare
 
 
+@by_user_alone
 def open_python(
     target: str,
     *,

@@ -13,6 +13,7 @@ import torch
 
 from ganaudit.errors import ConfigError
 from ganaudit.generators import Failure
+from ganaudit.registry import by_user_alone
 from ganaudit.slots import Draws, Prior
 from ganaudit_plugins.generators.http_api.addresses import read_base
 from ganaudit_plugins.generators.http_api.answers import (
@@ -79,6 +80,7 @@ class _Endpoint:
             pass
 
 
+@by_user_alone
 @with_options
 def open_image_api(
     target: str,

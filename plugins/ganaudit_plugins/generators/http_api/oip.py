@@ -21,6 +21,7 @@ import numpy as np
 
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.images import MAX_PIXELS, Layout
+from ganaudit.registry import by_user_alone
 from ganaudit.slots import Prior, Stream, draw
 from ganaudit_plugins.generators.declared import (
     Conversion,
@@ -60,6 +61,7 @@ _NO_SLOT = 2**62
 _TRIALS = 3  # of the binary form: a service that does not understand it may say 500
 
 
+@by_user_alone
 @with_options
 def open_oip(
     target: str,

@@ -15,6 +15,7 @@ import torch
 
 from ganaudit.errors import ConfigError, SourceGone
 from ganaudit.generators import Failure, Status
+from ganaudit.registry import by_user_alone
 from ganaudit.slots import Draws, Prior
 from ganaudit_plugins.generators.http_api.addresses import read_base
 from ganaudit_plugins.generators.http_api.answers import (
@@ -151,6 +152,7 @@ def _reason(found: Any, status: str) -> str:
     return f"{text}: {plain(error)[:200]}" if error else text
 
 
+@by_user_alone
 @with_options
 def open_predictions(
     target: str,

@@ -1,0 +1,173 @@
+"""A calibrator's file and the generator that it goes in front of.
+
+The file may be anybody's: it names networks, and what it names is opened as data alone. What would
+run code for it (a discriminator out of a Python file, a descriptor in TorchScript) is opened on the
+user's own word, `--set calibrator.discriminator=python:FILE.py:FACTORY`, never on the file's.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ganaudit import calibration
+from ganaudit.calibration.artefact import Artefact
+from ganaudit.calibration.calibrated import (
+    CalibratedLatents,
+    CalibratedLatentService,
+    FilteredLatents,
+    FilteredLatentService,
+    FilteredStream,
+    Judge,
+)
+from ganaudit.calibration.filters import OutputFilter
+from ganaudit.calibration.latents import Space
+from ganaudit.calibration.refining import LatentRefiner
+from ganaudit.config import GeneratorConfig, split_options
+from ganaudit.descriptors import Descriptor, open_descriptor
+from ganaudit.errors import ConfigError
+from ganaudit.generators import EmbeddingSource, LatentGenerator, Source, Streaming
+from ganaudit.store import difference
+
+
+def attached(
+    config: GeneratorConfig,
+    source: Source,
+    identity: Mapping[str, Any],
+    *,
+    device: str,
+    descriptor: Descriptor | None = None,
+) -> tuple[Source, dict[str, Any]]:
+    """The generator behind the calibrator that a request names, and the identity of both.
+
+    Args:
+      config: the request; it names a calibrator.
+      source: the generator itself.
+      identity: of it, JSON values.
+      device: "cpu" or "cuda:N".
+      descriptor: an opened one, which an output filter looks through if it is the filter's; None:
+        the filter's own is opened.
+
+    Raises:
+      ConfigError: no calibrator, or one that cannot go in front of this generator.
+    """
+    assert config.calibrator is not None
+    artefact = calibration.load(config.calibrator)
+    where = f"--calibrator {config.calibrator}"
+    if isinstance(source, EmbeddingSource) or getattr(source, "size", None) is not None:
+        raise ConfigError(
+            f"{where} needs a generator: {config.generator} holds what was delivered already, and "
+            "nothing of it can be drawn anew"
+        )
+    described: dict[str, Any] = {
+        "method": artefact.method,
+        "identity": {"sha256": artefact.sha256},
+    }
+    chosen = artefact.calibrator
+    made: Any
+    if isinstance(chosen, OutputFilter):
+        judge = Judge(chosen, descriptor or _descriptor_of(artefact, config, where, device))
+        if isinstance(source, Streaming):
+            kind = FilteredLatentService if isinstance(source, LatentGenerator) else FilteredStream
+            made = kind(source, judge, device=device, **described)
+        else:
+            made = FilteredLatents(source, judge, **described)
+    else:
+        if not isinstance(source, LatentGenerator):
+            raise ConfigError(
+                f"{where} calibrates latents, and {config.generator} hides its own: use a "
+                "calibrator by --method rejection"
+            )
+        check_space(chosen.space, source, where)
+        change: Any = chosen
+        if isinstance(chosen, LatentRefiner):
+            change = _refining(chosen, source, config, where, device)
+        behind = CalibratedLatentService if isinstance(source, Streaming) else CalibratedLatents
+        made = behind(source, change, **described)
+    made.assumptions += _doubts(artefact, identity)
+    return made, {**identity, "calibrator": made.identity["calibrator"]}
+
+
+def check_space(space: Space, source: LatentGenerator, where: str) -> None:
+    """Refuse a calibrator of other latents than the generator takes.
+
+    Raises:
+      ConfigError: shape or prior differ.
+    """
+    theirs = Space(tuple(int(side) for side in source.latent_shape), source.prior)
+    if space != theirs:
+        raise ConfigError(
+            f"{where} is for latents {list(space.shape)} of the {space.prior} prior, this "
+            f"generator takes {list(theirs.shape)} of the {theirs.prior} prior: build one for it "
+            "with ganaudit calibrate"
+        )
+
+
+def _descriptor_of(
+    artefact: Artefact, config: GeneratorConfig, where: str, device: str
+) -> Descriptor:
+    """The descriptor that an output filter was fitted under."""
+    named = artefact.descriptor
+    if named is None:
+        raise ConfigError(f"{where} names no descriptor, so it cannot look at images")
+    own = split_options(config.set).calibrator.get("descriptor")
+    try:
+        found, _ = open_descriptor(
+            own or named["spec"],
+            named["options"],
+            device=device,
+            trust=config.trust and own is not None,
+            files=config.plugin,
+        )
+    except ConfigError as error:
+        remedy = "" if own else "; say where it is with --set calibrator.descriptor=..."
+        raise type(error)(f"{where}: its descriptor cannot be opened: {error}{remedy}") from error
+    unequal = difference(_json(named["identity"]), _json(found.card.identity()))
+    if unequal is not None:
+        key, there, here = unequal
+        raise ConfigError(
+            f"{where} was fitted under another descriptor: {key} is {there} there and {here} in "
+            f"{own or named['spec']}"
+        )
+    return found
+
+
+def _refining(
+    refiner: LatentRefiner, source: Source, config: GeneratorConfig, where: str, device: str
+) -> Any:
+    """Draws to draws with refined latents."""
+    from ganaudit.calibration.advlatgan_z import refiner_of
+    from ganaudit.discriminators import open_discriminator
+
+    named = refiner.discriminator
+    own = split_options(config.set).calibrator.get("discriminator")
+    judge, identity = open_discriminator(
+        own or named["spec"],
+        named["options"],
+        device=device,
+        code=own is not None,
+        files=config.plugin,
+    )
+    unequal = difference(_json(named["identity"]), _json(identity))
+    if unequal is not None:
+        key, there, here = unequal
+        raise ConfigError(
+            f"{where} was made with another discriminator: {key} is {there} there and {here} in "
+            f"{own or named['spec']}"
+        )
+    return refiner_of(refiner, source, judge)
+
+
+def _doubts(artefact: Artefact, identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence when the generator is not the one that the calibrator was fitted on."""
+    unequal = difference(_json(artefact.generator), _json(identity))
+    if unequal is None:
+        return ()
+    key, there, here = unequal
+    return (
+        f"The calibrator was fitted on another generator: {key} is {there} there and {here} here. "
+        "What it does to this one has to be measured.",
+    )
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,258 @@
+"""A calibrator from a run to its proof: fit, announce, build, audit before and after, judge.
+
+OUT/fit/                        the run that it is fitted on, unless one is named
+OUT/calibrator.json, .safetensors
+OUT/before/, OUT/after/         audits on fresh slots, without it and behind it
+OUT/calibration.json, .html, .md, figures/, gallery/
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganaudit import difference
+from ganaudit.calibration.artefact import NAME as CALIBRATOR
+from ganaudit.calibration.artefact import save, type_of
+from ganaudit.calibration.crowds import Fitted
+from ganaudit.calibration.filters import OutputFilter
+from ganaudit.calibration.latents import LatentSampler
+from ganaudit.config import CalibrateConfig, DiagnoseConfig
+from ganaudit.descriptors import Descriptor
+from ganaudit.errors import ConfigError
+from ganaudit.files import free_folder
+from ganaudit.finished import Finished
+from ganaudit.fitting import Ground, announced, artefact_of, fit, target_of
+from ganaudit.generators import Source
+from ganaudit.intervals import Interval
+from ganaudit.opening import Request, open_request
+from ganaudit.pipeline import diagnose
+from ganaudit.proof import prove
+from ganaudit.report import calibrated, canonical
+from ganaudit.runner import Progress, silent
+from ganaudit.scoring import Anchors
+from ganaudit.slots import Stream, lots_of, noise_seeds_of
+from ganaudit.store import MANIFEST, write_json
+
+SCHEMA_VERSION = 1
+KIND = "calibration"
+NAME = "calibration.json"
+FIT, BEFORE, AFTER = "fit", "before", "after"
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The result of `calibrate`.
+
+    Attributes:
+      document: as written to calibration.json.
+      folder: which holds the calibrator, both audits and the page.
+    """
+
+    document: dict[str, Any]
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 the chosen modes were thinned; 1 nothing happened, or the collapse moved."""
+        return 0 if self.document["verdict"]["outcome"] == "thinned" else 1
+
+
+def calibrate(
+    config: CalibrateConfig,
+    request: DiagnoseConfig,
+    *,
+    source: Source | None = None,
+    descriptor: Descriptor | None = None,
+    progress: Progress = silent,
+    notice: Notice = lambda text: None,
+) -> Calibration:
+    """Build a calibrator, and measure on fresh slots what it does.
+
+    Args:
+      config: which, and how far it goes.
+      request: the audits: of the run to fit on, of fresh slots before and after.
+      source: a generator object instead of `request.generator`, which then names it.
+      descriptor: likewise, instead of `request.descriptor`.
+      progress: told (what, done, total) as slots are made and scored.
+      notice: told a sentence now and then; before fresh slots are made, what is to be expected.
+
+    Returns:
+      What was measured; the folder holds the calibrator whatever the verdict is.
+
+    Raises:
+      ConfigError: the request cannot be carried out.
+      SourceError: the generator gave nothing that can be scored.
+    """
+    out = request.out or free_folder("calibration")
+    _check_free(out, resume=request.resume)
+    opened = open_request(request, source=source, descriptor=descriptor)
+
+    def audit(name: str, wanted: DiagnoseConfig) -> Finished:
+        place = out / name
+        begun = (place / MANIFEST).is_file()  # of a calibration that is resumed
+        diagnose(
+            replace(wanted, out=place, resume=begun),
+            source=source,
+            descriptor=descriptor,
+            progress=progress,
+            notice=notice,
+        )
+        return Finished.read(place)
+
+    # What the calibrator is fitted on is a run of the generator as it is.
+    if config.run is None:
+        audit(FIT, replace(request, reference=None))
+    ground = Ground.read(config.run or out / FIT, opened)
+    target = target_of(config, ground.crowd)
+    fitted = fit(config, opened, ground, target=target)
+    for sentence in fitted.sentences:
+        notice(sentence)
+    artefact = artefact_of(config, opened, ground, fitted, target=target)
+    digest = save(out / CALIBRATOR, artefact)
+
+    # Fresh slots, without it and behind it: nothing is judged on what it was fitted on.
+    fresh = replace(request, seed=(request.seed + 1) % 2**63)
+    own = {
+        key: spec
+        for key, spec in (
+            ("descriptor", request.descriptor if request.trust else None),
+            ("discriminator", config.discriminator),
+        )
+        if spec is not None
+    }
+    behind = replace(
+        fresh,
+        calibrator=out / CALIBRATOR,
+        set=(*fresh.set, *(f"calibrator.{key}={spec}" for key, spec in own.items())),
+    )
+    before, after = audit(BEFORE, fresh), audit(AFTER, behind)
+    share = expected_share(fitted.calibrator, before)
+    taken = Taken.of(share, attempts=fitted.calibrator.attempts)
+    found = prove(
+        anchors=ground.anchors,
+        modes=[ground.position(mode) for mode in fitted.modes],
+        fit=ground.run.store,
+        before=before.store,
+        after=after.store,
+        samples=request.samples,
+        scale=replace(ground.run.scale, device=opened.device),
+        target=target,
+        acceptance=taken.acceptance,
+        method=config.method,
+        variant=config.region or config.draw,
+        min_acceptance=config.min_acceptance,
+        fitted_samples=min(ground.run.basis.samples, request.samples),
+        unaccepted=taken.unaccepted,
+        progress=progress,
+    )
+
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        **_about(config, opened, fitted, target=target),
+        "theta": ground.run.basis.theta,
+        "radius": ground.run.basis.radius,
+        "calibrator": {"file": CALIBRATOR, "sha256": digest},
+        "seeds": {"fit": request.seed, "fresh": fresh.seed},
+        **taken.figures(by_image=isinstance(fitted.calibrator, OutputFilter)),
+        **found.figures(),
+        "difference": difference.diff(before.folder, after.folder, rarefy=True)["figures"],
+        "environment": canonical.versions() | {"device": opened.device},
+    }
+    write_json(out / NAME, document)
+    calibrated.write(document, out)
+    return Calibration(document, out)
+
+
+def _about(
+    config: CalibrateConfig, opened: Request, fitted: Fitted, *, target: float
+) -> dict[str, Any]:
+    """Which calibrator of which generator it is, and what was announced of it."""
+    chosen = fitted.calibrator
+    card = None if opened.descriptor is None else opened.descriptor.card
+    return {
+        "method": config.method,
+        "type": type_of(chosen),
+        "settings": dict(chosen.settings()),
+        "attempts": chosen.attempts,
+        "generator": {"name": opened.config.generator, **opened.generator},
+        "descriptor": None if card is None else asdict(card),
+        "target": target,
+        "target_origin": "the median anchor's rate" if config.target is None else "as requested",
+        "min_acceptance": config.min_acceptance,
+        "modes_asked": config.mode_count or "auto",
+        "announced": announced(fitted),
+    }
+
+
+def _check_free(out: Path, *, resume: bool) -> None:
+    """Refuse a folder that is taken; one that holds a calibration is continued if told so."""
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written: {error.strerror}") from error
+    if not taken:
+        return
+    known = {FIT, BEFORE, AFTER, CALIBRATOR}
+    if not out.is_dir() or not any((out / name).exists() for name in known):
+        raise ConfigError(f"--out {out} is not empty and holds no calibration; name another folder")
+    if not resume:
+        raise ConfigError(
+            f"{out} already holds a calibration; continue it with --resume or name another folder "
+            "with --out"
+        )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """How many proposals are taken.
+
+    Attributes:
+      acceptance: share of proposals, measured on the fresh slots' ordinary draws.
+      unaccepted: share of slots that keep their last proposal although it was not taken.
+    """
+
+    acceptance: Interval
+    unaccepted: float
+
+    @classmethod
+    def of(cls, share: NDArray[np.float64], *, attempts: int) -> "Taken":
+        """From the probability [N] that each fresh proposal is taken."""
+        mean, n = float(share.mean()), len(share)
+        half = 1.96 * float(share.std(ddof=1)) / n**0.5 if n > 1 else None
+        low, high = (None, None) if half is None else (max(0.0, mean - half), min(1.0, mean + half))
+        return cls(Interval(mean, low, high), float((1 - mean) ** attempts))
+
+    def figures(self, *, by_image: bool) -> dict[str, Any]:
+        """As JSON values; `by_image`: every proposal is an image that was rendered."""
+        a = self.acceptance
+        ends = (a.estimate, a.high, a.low) if by_image else (1.0, 1.0, 1.0)
+        cost = Interval(*(1 / end if end else None for end in ends))
+        return {
+            "acceptance": a.figures(),
+            "images_per_image": cost.figures(),
+            "unaccepted": self.unaccepted,
+        }
+
+
+def expected_share(calibrator: Any, before: Finished) -> NDArray[np.float64]:
+    """The probability [N] that the ordinary draw of each fresh sample is taken.
+
+    Args:
+      calibrator: of any type.
+      before: the audit without it, whose slots are looked at.
+    """
+    rows = Anchors.read(before.store, Stream.SAMPLES, before.basis.samples)
+    if isinstance(calibrator, OutputFilter):
+        return calibrator.acceptance(rows.rows)
+    if not isinstance(calibrator, LatentSampler):
+        return np.ones(len(rows.slots))
+    seed = int(before.manifest["seed"])
+    latents = calibrator.space.draw(rows.slots, seed=seed, stream=Stream.SAMPLES)
+    seeds = noise_seeds_of(rows.slots, seed=seed, stream=Stream.SAMPLES)
+    return calibrator.acceptance(calibrator.propose(latents, lots_of(seeds, 0, 2)[:, 1]))

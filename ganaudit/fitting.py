@@ -1,0 +1,211 @@
+"""From a finished run to a calibrator: what it is fitted on, which method, and the file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from ganaudit import registry
+from ganaudit.calibration.artefact import Artefact
+from ganaudit.calibration.crowds import Crowd, Fitted, Goal
+from ganaudit.calibration.latents import Space
+from ganaudit.config import CalibrateConfig, DiagnoseConfig, MixtureDraw, Region
+from ganaudit.errors import ConfigError
+from ganaudit.finished import Finished
+from ganaudit.generators import LatentGenerator
+from ganaudit.opening import Request
+from ganaudit.report import canonical
+from ganaudit.scoring import Anchors
+from ganaudit.slots import Stream
+from ganaudit.store import check_same, read_manifest
+
+_MOST_FITTED = 100_000  # samples of a run that are fitted on
+
+
+def request_of_run(folder: Path, flags: Mapping[str, Any]) -> DiagnoseConfig:
+    """The request of a finished run, to be audited again on other slots.
+
+    Args:
+      folder: of the run.
+      flags: what the user says beside it, setting to value. With a generator among them, its
+        options are the user's alone.
+
+    Raises:
+      ConfigError: no finished run, or one whose generator only the user may name: a folder that
+        somebody else wrote must neither run code nor send requests.
+    """
+    report = canonical.read(folder)
+    said, scale = report["request"], report["scale"]
+    theirs = {name: said.get(name) for name in ("anchors", "samples", "seed")}
+    theirs |= {name: scale.get(name) for name in ("theta", "radius")}
+    named = dict(flags)
+    if "generator" in named:
+        named.setdefault("descriptor", said.get("descriptor"))
+    else:
+        for name in ("generator", "descriptor", "labels", "set"):
+            named.setdefault(name, said.get(name))
+        _check_word(named["generator"], folder)
+    try:
+        named["set"] = tuple(named.get("set") or ())
+        return DiagnoseConfig(**{**theirs, **named})
+    except TypeError as error:
+        raise ConfigError(f"the report of {folder} holds no request ({error})") from error
+
+
+def _check_word(generator: object, folder: Path) -> None:
+    if not isinstance(generator, str):
+        raise ConfigError(f"the report of {folder} names no generator")
+    name, _ = registry.resolve("generators", generator)
+    if getattr(registry.load("generators", name), "by_user_alone", False):
+        raise ConfigError(
+            f"the generator of {folder} runs code or sends requests, which a folder's word is not "
+            f"enough for: say --generator {generator}, and its options, yourself"
+        )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a calibrator is fitted on.
+
+    Attributes:
+      run: finished, of the generator as it is.
+      anchors: all of its anchors that can be scored.
+      crowd: neighbourhoods of the densest of them.
+      cut: it has more samples than are fitted on.
+    """
+
+    run: Finished
+    anchors: Anchors
+    crowd: Crowd
+    cut: bool
+
+    @classmethod
+    def read(cls, folder: Path, opened: Request) -> "Ground":
+        """From a run's folder.
+
+        Raises:
+          ConfigError: no finished run, or one of another generator or descriptor.
+          SourceError: nothing of it can be scored.
+        """
+        check_same(folder, read_manifest(folder), opened.manifest())
+        run = Finished.read(folder)
+        anchors, samples = run.basis.size
+        found = Anchors.read(run.store, Stream.ANCHORS, anchors)
+        rows = Anchors.read(run.store, Stream.SAMPLES, min(samples, _MOST_FITTED))
+        crowd = Crowd.of(found.rows, found.slots, rows.rows, rows.slots, radius=run.basis.radius)
+        return cls(run, found, crowd, samples > _MOST_FITTED)
+
+    def position(self, mode: int) -> int:
+        """The place among all anchors of a candidate of the crowd."""
+        return int(np.searchsorted(self.anchors.slots, self.crowd.slots[mode]))
+
+
+def target_of(config: CalibrateConfig, crowd: Crowd) -> float:
+    """The rate to come down to.
+
+    Raises:
+      ConfigError: there is none, or the worst anchor lies below it already.
+    """
+    worst = float(crowd.hits[0].mean())
+    target = crowd.median if config.target is None else config.target
+    if target <= 0:
+        raise ConfigError(
+            f"the median anchor has no neighbour among {crowd.hits.shape[1]:,} samples, so there "
+            "is no rate to come down to: say --target, or take more --samples or a larger --radius"
+        )
+    if worst <= target:
+        raise ConfigError(
+            f"there is nothing to thin: the worst anchor's rate is {worst:.2%}, the target "
+            f"{target:.2%}"
+        )
+    return target
+
+
+def fit(config: CalibrateConfig, opened: Request, ground: Ground, *, target: float) -> Fitted:
+    """The calibrator of a method.
+
+    Raises:
+      ConfigError: the method needs what the generator does not give, or cannot be fitted.
+    """
+    crowd, source = ground.crowd, opened.source
+    goal = Goal(
+        target=target,
+        modes=config.mode_count,
+        min_acceptance=config.min_acceptance,
+        attempts=config.attempts,
+        seed=opened.config.seed,
+    )
+    if config.method == "rejection":
+        from ganaudit.calibration import rejection
+
+        return rejection.fit(crowd, goal)
+    if not isinstance(source, LatentGenerator):
+        raise ConfigError(
+            f"--method {config.method} needs a generator that takes latents, and "
+            f"{opened.config.generator} hides its own; --method rejection needs none"
+        )
+    space = Space(tuple(int(side) for side in source.latent_shape), source.prior)
+    if config.method == "advlatgan-z":
+        return _refiner(config, opened, space)
+    latents = space.draw(crowd.samples, seed=opened.config.seed, stream=Stream.SAMPLES)
+    if config.method == "gmm":
+        from ganaudit.calibration import gmm
+
+        usual = "mixture" if config.paper_exact else "cell"
+        return gmm.fit(
+            crowd,
+            latents,
+            space,
+            goal,
+            draw=cast(MixtureDraw, config.draw or usual),
+            clusters=config.clusters or 50,
+            paper_exact=config.paper_exact,
+        )
+    from ganaudit.calibration import importance
+
+    region = cast(Region, config.region or get_args(Region)[0])
+    return importance.fit(crowd, latents, space, goal, region=region)
+
+
+def artefact_of(
+    config: CalibrateConfig, opened: Request, ground: Ground, fitted: Fitted, *, target: float
+) -> Artefact:
+    """What is written of a fitted calibrator, so that anybody can put it in front again."""
+    run = ground.run
+    pinned = json.dumps(run.manifest, sort_keys=True).encode()
+    return Artefact(
+        calibrator=fitted.calibrator,
+        method=config.method,
+        generator=opened.generator,
+        descriptor=None
+        if opened.descriptor is None or opened.named is None
+        else {**opened.named, "identity": opened.descriptor.card.identity()},
+        run={
+            "manifest_sha256": hashlib.sha256(pinned).hexdigest(),
+            "seed": opened.config.seed,
+            "anchors": run.basis.anchors,
+            "samples": len(ground.crowd.samples),
+            "theta": run.basis.theta,
+            "radius": run.basis.radius,
+        },
+        about={
+            "target": target,
+            "min_acceptance": config.min_acceptance,
+            "modes": [int(ground.crowd.slots[mode]) for mode in fitted.modes],
+            "announced": announced(fitted),
+        },
+    )
+
+
+def announced(fitted: Fitted) -> dict[str, Any]:
+    """What was said before fresh slots were made, as JSON values."""
+    forecast = None if fitted.forecast is None else asdict(fitted.forecast)
+    return {
+        "sentences": list(fitted.sentences),
+        "facts": dict(fitted.facts),
+        "forecast": forecast,
+    }

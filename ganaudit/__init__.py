@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ganaudit.calibrating import Calibration as Calibration
+    from ganaudit.calibrating import calibrate as calibrate
+    from ganaudit.config import CalibrateConfig as CalibrateConfig
     from ganaudit.config import DiagnoseConfig as DiagnoseConfig
     from ganaudit.pipeline import Audit as Audit
     from ganaudit.pipeline import diagnose as diagnose
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Audit": "pipeline",
+    "CalibrateConfig": "config",
+    "Calibration": "calibrating",
+    "calibrate": "calibrating",
     "DiagnoseConfig": "config",
     "diagnose": "pipeline",
     "mccs": "scores",

@@ -303,6 +303,7 @@ def _document(
     latents = None
     if isinstance(source, LatentGenerator):
         latents = {"prior": source.prior, "shape": list(source.latent_shape)}
+    counts = getattr(source, "counts", None) if config.calibrator is not None else None
     repeats = sheet.repeats
     found = [] if not repeats else [f"{repeats:,} images repeat an earlier one to the last byte"]
     assumptions = [*getattr(source, "assumptions", ()), *([] if law is None else [law.sentence])]
@@ -325,6 +326,7 @@ def _document(
         },
         "reasons": dict(bounded(sheet.reasons)),
         "repeats": repeats,
+        "calibrator": None if counts is None else dict(counts),
         "grid": {"columns": sheet.columns, "shown": len(sheet.thumbnails)},
         "warnings": [*warnings, *found],
         "assumptions": assumptions,

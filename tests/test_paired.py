@@ -88,6 +88,14 @@ def test_the_same_samples_are_once_what_they_were() -> None:
     assert 0.97 < found.low < 1 < found.high < 1.03
 
 
+def test_slots_that_one_run_alone_has_scored_say_nothing_of_both() -> None:
+    """Half and half of 1,000 and a quarter in both is chance, over however many shared slots."""
+    half = Share(500, 1000)
+    found = [Pair(half, half, scored // 4, scored).ratio for scored in (1000, 600, 0)]
+    assert found[0] == found[1] == found[2]
+    assert Pair(half, half, 200, 600).ratio != found[0]
+
+
 def test_without_samples_before_there_is_a_lower_end_alone() -> None:
     found = pair(0, 0, 30).ratio
     assert found.estimate is None and found.high is None

@@ -1,6 +1,7 @@
 """Calibrations of a generator whose modes are axes: every rate is a count of labels."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def taken(keep: NDArray[np.float64]) -> Interval:
 
 
 def test_rates_are_those_of_the_labels(world: World) -> None:
-    keep = kept(m0=0.1, m1=0.33)
+    keep = kept(m0=1 / 9, m1=1 / 3)  # both come to .05: .3 / 9 of what is left, .6 + .1 / 1.5
     found = world.prove(world.filtered(keep), (0, 1), acceptance=taken(keep)).figures()
     for mode, said in zip((0, 1), found["modes"], strict=True):
         old, new = world.before == mode, world.after == mode
@@ -227,6 +228,15 @@ def test_what_cannot_be_scored_is_counted_on_neither_side(world: World) -> None:
         int((old & new).sum()),
     )
     assert found["modes"][0]["ratio"] == pair.ratio.figures()
+
+
+def test_what_cannot_be_scored_is_within_no_radius(world: World) -> None:
+    """Its row is zero, at a right angle to all; at this radius every other row is within."""
+    valid = np.arange(SAMPLES) % 3 > 0
+    after = world.made(world.before_rows, valid)
+    found = world.prove(after, scale=replace(SCALE, radius=0.6)).figures()
+    assert found["modes"][0]["after"] == wilson(int(valid.sum()), int(valid.sum())).figures()
+    assert found["others"]["looked_at"] == 0 and found["others"]["largest"] is None
 
 
 def test_boxes_are_of_all_anchors_and_of_the_chosen(world: World) -> None:

@@ -1,6 +1,7 @@
 """What a finished run says about where its generator is crowded: the data that calibrators fit."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,13 @@ class Crowd:
         total = float(weights.sum())
         if not total:
             return np.zeros(len(self.hits))
-        return np.asarray(self.hits @ weights) / total
+        return np.asarray(self._sparse @ weights) / total
+
+    @cached_property
+    def _sparse(self) -> Any:
+        from scipy.sparse import csr_array
+
+        return csr_array(self.hits, dtype=np.float64)
 
     def near(self, candidate: int, others: list[int]) -> int | None:
         """The nearest of other candidates within the radius; None: there is none."""

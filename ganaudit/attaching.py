@@ -140,14 +140,10 @@ def _refining(
 
     named = refiner.discriminator
     own = split_options(config.set).calibrator.get("discriminator")
-    judge, identity = open_discriminator(
-        own or named["spec"],
-        named["options"],
-        device=device,
-        code=own is not None,
-        files=config.plugin,
+    judge = open_discriminator(
+        own or named["spec"], named["options"], device=device, code=own is not None
     )
-    unequal = difference(_json(named["identity"]), _json(identity))
+    unequal = difference(_json(named["identity"]), _json(judge.identity))
     if unequal is not None:
         key, there, here = unequal
         raise ConfigError(

@@ -13,7 +13,7 @@ from ganaudit import registry
 from ganaudit.calibration.artefact import Artefact
 from ganaudit.calibration.crowds import Crowd, Fitted, Goal
 from ganaudit.calibration.latents import Space
-from ganaudit.config import CalibrateConfig, DiagnoseConfig, MixtureDraw, Region
+from ganaudit.config import CalibrateConfig, DiagnoseConfig, MixtureDraw, Region, split_options
 from ganaudit.errors import ConfigError
 from ganaudit.finished import Finished
 from ganaudit.generators import LatentGenerator
@@ -169,6 +169,30 @@ def fit(config: CalibrateConfig, opened: Request, ground: Ground, *, target: flo
 
     region = cast(Region, config.region or get_args(Region)[0])
     return importance.fit(crowd, latents, space, goal, region=region)
+
+
+def _refiner(config: CalibrateConfig, opened: Request, space: Space) -> Fitted:
+    from ganaudit.calibration import advlatgan_z
+    from ganaudit.discriminators import open_discriminator
+
+    assert config.discriminator is not None
+    advlatgan_z.check_differentiable(opened.source)
+    options = split_options(config.set).discriminator
+    judge = open_discriminator(config.discriminator, options, device=opened.device, code=True)
+    return advlatgan_z.fit(
+        space,
+        discriminator={
+            "spec": config.discriminator,
+            "options": options,
+            "identity": judge.identity,
+        },
+        preset=config.preset,
+        attack=config.attack,
+        step=config.step,
+        steps=config.steps,
+        ball=config.ball,
+        momentum=config.momentum,
+    )
 
 
 def artefact_of(

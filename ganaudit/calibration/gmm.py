@@ -1,8 +1,8 @@
 """Algorithm 1: the latents as a mixture of Gaussians whose weights avoid the dense modes.
 
 K-means on latents, the rate of the chosen modes by cluster, weights that fall with it. What that
-can do is bounded by what the clusters know of the modes: in a few dimensions a lot, in hundreds next
-to nothing, because K-means finds no structure in an isotropic cloud. So the variance that the
+can do is bounded by what the clusters know of the modes: in a few dimensions a lot, in hundreds
+next to nothing, because K-means finds no structure in an isotropic cloud. So the variance that the
 clusters explain and the reduction that any weights could reach are measured first, on latents that
 took no part in the clustering.
 
@@ -66,12 +66,12 @@ class _Cells:
     @property
     def shares(self) -> _Array:
         """Of the latents that took part, by cluster: [K]."""
-        return self.sizes / self.sizes.sum()
+        return np.asarray(self.sizes / self.sizes.sum())
 
     def rates(self, hits: NDArray[np.bool_], part: NDArray[np.bool_]) -> _Array:
         """Share of hits [N] by cluster, among those that took part: [K]; 0 of an empty one."""
         counts = np.bincount(self.own[part & hits], minlength=len(self.sizes))
-        return counts / np.maximum(1, self.sizes)
+        return np.asarray(counts / np.maximum(1, self.sizes))
 
     def explained(self, normal: _Array, part: NDArray[np.bool_]) -> float:
         """Share of the variance of other latents that their cluster's centre explains."""
@@ -108,8 +108,8 @@ def fit(
     count = len(latents)
     if crowd.hits[0].sum() < LEAST_HITS:
         raise ConfigError(
-            f"the densest mode has {int(crowd.hits[0].sum())} samples within the radius, too few to "
-            "know where they lie: take more --samples, a larger --radius, or --method rejection"
+            f"the densest mode has {int(crowd.hits[0].sum())} samples within the radius, too few "
+            "to know where they lie: take more --samples, a larger --radius, or --method rejection"
         )
     if count < 4 * clusters:
         raise ConfigError(
@@ -125,19 +125,20 @@ def fit(
         for part in (first, ~first)
     ]
 
+    def within(modes: list[int]) -> NDArray[np.bool_]:
+        return np.asarray(crowd.hits[modes].any(axis=0))
+
     def judged(modes: list[int]) -> _Array:
         """For each latent the density behind a calibrator that it took no part in, over its own."""
         weights = np.empty(count)
         for part, cells in halves:
-            hits = crowd.hits[modes].any(axis=0)
-            made = _sampler(cells, cells.rates(hits, part), space, goal, draw, paper_exact)
+            made = _sampler(cells, cells.rates(within(modes), part), space, goal, draw, paper_exact)
             weights[~part] = _density(made, latents[~part])
         return weights
 
     modes = _chosen(crowd, goal, judged)
-    hits = crowd.hits[modes].any(axis=0)
     weights = judged(modes)
-    made = _sampler(every, every.rates(hits, whole), space, goal, draw, paper_exact)
+    made = _sampler(every, every.rates(within(modes), whole), space, goal, draw, paper_exact)
     forecast = _forecast(crowd, modes, weights, made)
     explained = float(np.mean([cells.explained(normal, part) for part, cells in halves]))
     reachable = _reachable(crowd.hits[0], halves, goal.min_acceptance)
@@ -209,9 +210,7 @@ def _sampler(
     # No further than to the target: what lies below it has been thinned enough.
     keep = _tempered(keep, shares, lambda some: _left(shares, rates, some) >= goal.target)
     if draw == "cell":
-        return CellSampler(
-            space=space, centres=cells.centres, keep=keep, attempts=goal.attempts
-        )
+        return CellSampler(space=space, centres=cells.centres, keep=keep, attempts=goal.attempts)
     directions, scales, means = within_clusters(shares, cells.centres)
     return MixtureSampler(
         space=space,
@@ -338,16 +337,14 @@ def _reachable(
     return found / kept if kept else 0.0
 
 
-def _sentences(
-    facts: dict[str, Any], forecast: Forecast, goal: Goal, size: int
-) -> list[str]:
+def _sentences(facts: dict[str, Any], forecast: Forecast, goal: Goal, size: int) -> list[str]:
     rate, reachable = facts["rate"], facts["reachable_rate"]
     explained = facts["variance_explained"]
     most = max(0.0, 1 - reachable / rate)
     said = [
-        f"K-means with {facts['clusters']} clusters explains {explained:.1%} of the variance of the "
-        f"latents in {size} dimensions. At an acceptance of {goal.min_acceptance:.0%} no weights of "
-        f"these clusters bring the densest mode from {rate:.2%} below {reachable:.2%} "
+        f"K-means with {facts['clusters']} clusters explains {explained:.1%} of the variance of "
+        f"the latents in {size} dimensions. At an acceptance of {goal.min_acceptance:.0%} no "
+        f"weights of these clusters bring the densest mode from {rate:.2%} below {reachable:.2%} "
         f"({-most:.0%})."
     ]
     before, after = forecast.chosen[0]

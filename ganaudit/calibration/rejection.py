@@ -10,6 +10,8 @@ References:
   for the target after renormalisation, which p2 / p1 misses by the factor 1 / (1 - q (1 - p)).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,14 @@ def keep_for(rate: float, target: float) -> float:
     return target * (1 - rate) / (rate * (1 - target)) if rate < 1 else 0.0
 
 
+def aim_for(target: float, samples: int) -> float:
+    """A standard error below a target rate, as some samples show it, but not below its half.
+
+    What comes down to the target itself is found above it by every second audit.
+    """
+    return target * (1 - 1 / max(2.0, (target * samples) ** 0.5))
+
+
 def fit(crowd: Crowd, goal: Goal) -> Fitted:
     """An output filter for the densest modes of a run.
 
@@ -48,20 +58,21 @@ def fit(crowd: Crowd, goal: Goal) -> Fitted:
     """
     if crowd.hits[0].sum() < LEAST_HITS:
         raise ConfigError(
-            f"the densest mode has {int(crowd.hits[0].sum())} samples within the radius, too few to "
-            "know its rate: take more --samples, or a larger --radius"
+            f"the densest mode has {int(crowd.hits[0].sum())} samples within the radius, too few "
+            "to know its rate: take more --samples, or a larger --radius"
         )
     n = crowd.hits.shape[1]
+    aim = replace(goal, target=aim_for(goal.target, n))
     chosen: dict[int, float] = {}
     weights = np.ones(n)
     reached = floored = False
     for _ in range(_ROUNDS):
         rates = crowd.rates(weights)
-        worst = _next(crowd, rates, list(chosen), goal)
-        if worst is None or rates[worst] <= goal.target * _CLOSE:
+        worst = _next(crowd, rates, list(chosen), aim)
+        if worst is None or rates[worst] <= aim.target * _CLOSE:
             reached = True
             break
-        keep, floored = _keep(crowd.hits[worst], weights, goal)
+        keep, floored = _keep(crowd.hits[worst], weights, aim)
         chosen[worst] = min(keep, chosen.get(worst, 1.0))
         weights = _weights(crowd, chosen)
         if floored:
@@ -84,9 +95,7 @@ def fit(crowd: Crowd, goal: Goal) -> Fitted:
     )
 
 
-def _next(
-    crowd: Crowd, rates: NDArray[np.float64], chosen: list[int], goal: Goal
-) -> int | None:
+def _next(crowd: Crowd, rates: NDArray[np.float64], chosen: list[int], goal: Goal) -> int | None:
     """The worst candidate that may still be thinned; None: there is none."""
     most = goal.modes or MOST_MODES
     order = np.argsort(-rates, kind="stable")
@@ -100,9 +109,7 @@ def _next(
     return None
 
 
-def _keep(
-    hits: NDArray[np.bool_], weights: NDArray[np.float64], goal: Goal
-) -> tuple[float, bool]:
+def _keep(hits: NDArray[np.bool_], weights: NDArray[np.float64], goal: Goal) -> tuple[float, bool]:
     """The probability for a mode beside the others, and whether the acceptance stopped it."""
 
     def thinned(keep: float) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def charts(report: Report) -> dict[str, Caption]:
             "Scores side by side",
             "Each box holds the middle half of the anchors, its line is the median, the whiskers "
             "reach from 5 % to 95 %, the open dot is the largest.",
-            "Box plots of MCCS over anchors. " + _boxes(report),
+            "Box plots of MCCS over anchors. " + boxes(figures["boxes"]),
         ),
         "mode_rates": Caption(
             "Rates of the dense modes",
@@ -208,14 +208,15 @@ def _quantiles(report: Report) -> str:
     return "; ".join(found) + "."
 
 
-def _boxes(report: Report) -> str:
+def boxes(shown: Sequence[Mapping[str, Any]]) -> str:
+    """What box plots show."""
     found = [
         f"{box['label']}, n = {count(box['at_samples'])}: "
         f"median {number(box['median'])}, "
         f"half between {number(box['quarter'])} and {number(box['three_quarters'])}, "
         f"90 % between {number(box['low'])} and {number(box['high'])}, "
         f"largest {number(box['largest'])}"
-        for box in report["figures"]["boxes"]
+        for box in shown
     ]
     return "; ".join(found) + "."
 

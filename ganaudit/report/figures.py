@@ -1,14 +1,14 @@
 """The charts of an audit's report, as files and as drawings inside a page."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganaudit.report import drawing, words
-from ganaudit.report.captions import charts
+from ganaudit.report.captions import Caption, charts
 from ganaudit.report.drawing import (
     ACCENT,
     INK,
@@ -48,15 +48,20 @@ def write(report: Report, folder: Path, formats: Sequence[str] = ("svg", "png"))
 
 
 def inline(report: Report) -> dict[str, str]:
-    """Every chart as an <svg> element for an HTML page.
+    """Every chart as an <svg> element for an HTML page."""
+    return embed(draw(report), charts(report))
 
-    Its colours are the page's variables, its ids are its own, and what it shows is said in words.
+
+def embed(drawn: Mapping[str, "Figure"], said: Mapping[str, Caption]) -> dict[str, str]:
+    """Charts as <svg> elements for an HTML page.
+
+    Colours are the page's variables, ids are their own, and what a chart shows is said in words.
     """
     found = {}
-    for name, figure in draw(report).items():
+    for name, figure in drawn.items():
         text = StringIO()
         save_svg(figure, text)
-        found[name] = _embedded(text.getvalue(), name, charts(report)[name].alternative)
+        found[name] = _embedded(text.getvalue(), name, said[name].alternative)
     return found
 
 
@@ -104,7 +109,8 @@ def _histogram(axes: "Axes", figures: Report) -> None:
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= top])  # none across the line
 
 
-def _boxes(axes: "Axes", figures: Report) -> None:
+def draw_boxes(axes: "Axes", figures: Report) -> None:
+    """Box plots, one below the other, of what `boxes` says."""
     boxes = figures["boxes"]
     for row, box in enumerate(boxes):
         y = -row
@@ -170,7 +176,7 @@ def _apart(samples: Sequence[int]) -> list[int]:
 
 _CHARTS: dict[str, Chart] = {
     "mccs_histogram": _histogram,
-    "mccs_boxes": _boxes,
+    "mccs_boxes": draw_boxes,
     "mode_rates": _mode_rates,
     "convergence_mean_similarity": _convergence("mean_similarity", "mean similarity"),
     "convergence_mu": _convergence("mu", "mu at n"),

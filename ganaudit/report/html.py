@@ -17,7 +17,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ganaudit.report import captions, comparison, figures, labels, meanings, words
@@ -73,9 +73,10 @@ def render(report: Report, *, gallery: Path | None) -> str:
       report: the canonical JSON.
       gallery: folder of the pictures that it names; None: placeholders stand for them.
     """
-    album = _Album(gallery)
+    album = Album(gallery)
     shown = report["gallery"]
-    page = _template().render(
+    return page(
+        "report.html.jinja",
         report=report,
         figures=report["figures"],
         real=report["reference"],
@@ -84,7 +85,7 @@ def render(report: Report, *, gallery: Path | None) -> str:
         words=words,
         captions=captions,
         meanings=meanings,
-        css=Markup(_text("report.css")),
+        css=css("report.css"),
         walls=None if shown is None else [album.wall(shown[name]) for name in ("worst", "random")],
         modes=_modes(report, album),
         faceless=[]
@@ -96,14 +97,26 @@ def render(report: Report, *, gallery: Path | None) -> str:
         ],
         provenance=_provenance(report),
     )
-    return _JOINED.sub("\u00a0", _UNSEEN.sub("\ufffd", page))
 
 
-class _Album:
+def page(template: str, **parts: Any) -> str:
+    """A page from a template of this package; whatever is no `Markup` in it is text."""
+    made = _template(template).render(**parts)
+    return _JOINED.sub("\u00a0", _UNSEEN.sub("\ufffd", made))
+
+
+def css(*names: str) -> Markup:
+    """Our own sheets, one after the other."""
+    return Markup("".join(map(_text, names)))
+
+
+class Album:
     """Pictures from a folder that nobody vouches for, up to a number of bytes."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, names: re.Pattern[str] = _NAME) -> None:
+        """`names`: of the files that may be pictures; they name no other folder."""
         self._folder = folder
+        self._names = names
         self._left = _ALL
 
     def wall(self, shown: Mapping[str, Any], *, anchor: Picture | None = None) -> Wall:
@@ -134,7 +147,7 @@ class _Album:
 
     def _read(self, name: object) -> bytes | None:
         """The file's bytes if its name, kind and size are those of a gallery's picture."""
-        if self._folder is None or not isinstance(name, str) or not _NAME.fullmatch(name):
+        if self._folder is None or not isinstance(name, str) or not self._names.fullmatch(name):
             return None
         path = self._folder / name
         try:
@@ -152,7 +165,7 @@ class _Album:
         return min(_ONE, self._left)
 
 
-def _modes(report: Report, album: _Album) -> dict[str, Any]:
+def _modes(report: Report, album: Album) -> dict[str, Any]:
     """Dense modes with their pictures, and the scale of their bars. Anchors are taken first."""
     found = report["figures"]["dense_modes"]
     shown = [] if report["gallery"] is None else report["gallery"]["modes"][: len(found)]
@@ -180,7 +193,7 @@ def _round_up(share: float) -> float:
 
 
 def _provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Everything the report knows about where it comes from: (title, (name, value))."""
+    """Everything the report knows about where it comes from."""
     parts = {
         "Request": report["request"],
         "Generator": report["generator"],
@@ -190,6 +203,11 @@ def _provenance(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
         "Environment": report["environment"],
         "Timings": report["timings"],
     }
+    return pairs(parts)
+
+
+def pairs(parts: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """JSON by its title, as (title, (name, value)), of a bounded length."""
     return [(title, list(islice(_flat(part), _MANY))) for title, part in parts.items() if part]
 
 
@@ -204,11 +222,15 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     settings = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_text),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return settings.from_string(_text("report.html.jinja"))
+    return settings.get_template(name)
 
 
 def _text(name: str) -> str:

@@ -33,6 +33,46 @@ def _leaky(layer: nn.Module, channels: int) -> nn.Module:
     return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.LeakyReLU(0.2))
 
 
+class FacesDiscriminator(nn.Module):
+    """The faces' least-squares D: 3 x 32 x 32 in [-1, 1] to [N, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sides = [(32, 64), (64, 128), (128, 256)]
+        self.discriminator = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 32, 4, 2, 1), nn.LeakyReLU(0.2)),
+            *(
+                _leaky(nn.Conv2d(before, after, 4, 2, 1, bias=False), after)
+                for before, after in sides
+            ),
+            nn.Flatten(),
+            nn.Linear(1024, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.discriminator(images)
+
+
+class WganCritic(nn.Module):
+    """The digits' critic: 1 x 28 x 28 in [-1, 1] to [N, 1, 1, 1] and more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block(before: int, after: int) -> nn.Module:
+            layer = nn.Module()
+            layer.block = nn.Sequential(
+                nn.Conv2d(before, after, 4, 2), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)
+            )
+            layer.forward = layer.block.forward
+            return layer
+
+        self.model = nn.Sequential(block(1, 64), block(64, 128), nn.Conv2d(128, 1, 4, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images).flatten(1).mean(dim=1)
+
+
 class Wgan(nn.Module):
     """z in N(0, 1)^64 to 28 x 28 MNIST digits."""
 

@@ -260,6 +260,23 @@ class DeclaredGenerator:
         return self._converted(self._function(latents, draws.labels))
 
 
+class DerivableGenerator(DeclaredGenerator):
+    """One whose function is a module of torch, through which gradients reach the latents."""
+
+    def forward(
+        self, latents: Tensor, labels: Tensor | None = None, seeds: Tensor | None = None
+    ) -> Tensor:
+        """The module's own images for latents [N, *latent_shape], differentiable; `seeds` unused.
+
+        Raises:
+          SourceError: it returns no tensor.
+        """
+        images = self._function(self._declared.scaled(latents), labels)
+        if not isinstance(images, Tensor):
+            raise SourceError(f"the generator must return a tensor, got {type(images).__name__}")
+        return images
+
+
 def _latent_shape(what: str, shape: object) -> tuple[int, ...]:
     if shape is None:
         raise ConfigError(f"{what} declares no latent_shape; say --set latent_shape=100")

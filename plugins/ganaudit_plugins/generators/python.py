@@ -32,7 +32,11 @@ from ganaudit.images import Layout
 from ganaudit.registry import bind, by_user_alone
 from ganaudit.slots import Prior
 from ganaudit.userfile import import_file
-from ganaudit_plugins.generators.declared import DeclaredGenerator, declare
+from ganaudit_plugins.generators.declared import (
+    DeclaredGenerator,
+    DerivableGenerator,
+    declare,
+)
 
 
 @by_user_alone
@@ -140,7 +144,8 @@ def open_python(
         return function(latents) if labels is None else function(latents, labels)
 
     declared = declare(what, said, theirs, by=f"the factory {factory_name!r}")
-    return DeclaredGenerator(call, declared, identity=identity, module=held)
+    kind = DeclaredGenerator if held is None else DerivableGenerator
+    return kind(call, declared, identity=identity, module=held)
 
 
 def _fill(made: object, path: Path, role: str | None, factory_name: str) -> None:

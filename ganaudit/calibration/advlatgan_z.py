@@ -1,0 +1,284 @@
+"""AdvLatGAN-z: latents are moved until the discriminator takes their images for more real.
+
+For owners of G and D. Before it is rendered, every latent takes sign-gradient steps of the raw
+logit, with both networks in eval mode. It is meant for quality and is not built to thin a mode:
+what it does to one is measured like that of any calibrator.
+
+References:
+  Li et al., "Improving Generative Adversarial Networks via Adversarial Learning in Latent Space",
+  NeurIPS 2022, Eq. 5 and Algorithm 1 (-z). Deviations: the ascent is on the raw logit, of which
+  every increasing function gives the same signs, without their overflow; `ball` bounds the whole
+  move in l_inf, which the paper's text does and its code does not (None: no bound but the steps').
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganaudit.calibration.crowds import Fitted
+from ganaudit.calibration.latents import Space
+from ganaudit.calibration.refining import LatentRefiner
+from ganaudit.discriminators import Discriminator
+from ganaudit.errors import ConfigError
+from ganaudit.intervals import Interval
+from ganaudit.slots import Draws, lots_of
+
+# (step, steps) of the papers' experiments: 20 x .05 for CIFAR-10 and STL-10, whatever the model.
+PRESETS: dict[str, tuple[float, int]] = {
+    "cifar10": (0.05, 20),
+    "stl10": (0.05, 20),
+    "sngan-lsun": (0.01, 100),
+    "sngan-celeba": (0.01, 100),
+    "wgangp-lsun": (0.002, 100),
+    "wgangp-celeba": (0.002, 100),
+    "mnist": (0.03, 30),
+    "ring": (0.003, 8000),
+}
+_USUAL = "cifar10"
+_LIMITS = {"uniform": 1.0, "truncated": 2.0}  # of a coordinate, under a bounded prior
+
+
+class Differentiable(Protocol):
+    """A generator whose images can be derived by its latents."""
+
+    def forward(self, latents: Tensor, labels: Tensor | None, seeds: Tensor | None) -> Tensor:
+        """Native images float [N, C, H, W]."""
+        ...
+
+
+def fit(
+    space: Space,
+    *,
+    discriminator: dict[str, Any],
+    preset: str | None = None,
+    attack: str | None = None,
+    step: float | None = None,
+    steps: int | None = None,
+    ball: float | None = None,
+    momentum: float | None = None,
+) -> Fitted:
+    """A refiner; nothing of it is fitted.
+
+    Args:
+      space: where the latents live.
+      discriminator: {"spec", "options", "identity"}.
+      preset: a key of `PRESETS`; None: that of CIFAR-10.
+      attack: i-fgsm (None), pgd or mi-fgsm.
+      step: instead of the preset's.
+      steps: likewise.
+      ball: most that a coordinate moves; None: steps * step.
+      momentum: of mi-fgsm; None: 1.
+
+    Raises:
+      ConfigError: a value cannot be.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, got {preset!r:.80}")
+    usual_step, usual_steps = PRESETS[preset or _USUAL]
+    if momentum is not None and attack != "mi-fgsm":
+        raise ConfigError("--momentum belongs to --attack mi-fgsm")
+    if attack == "pgd" and ball is None:
+        raise ConfigError("--attack pgd starts at a random point of a ball: say --ball")
+    settings = {
+        "attack": attack or "i-fgsm",
+        "step": usual_step if step is None else step,
+        "steps": usual_steps if steps is None else steps,
+        "ball": ball,
+        "momentum": (1.0 if momentum is None else momentum) if attack == "mi-fgsm" else 0.0,
+        "discriminator": discriminator,
+    }
+    try:
+        made = LatentRefiner.restore(space, 1, settings, {})
+    except ValueError as error:
+        raise ConfigError(f"--method advlatgan-z: {error}") from error
+    moved = furthest(made)
+    return Fitted(
+        calibrator=made,
+        modes=[0],
+        forecast=None,
+        facts={"furthest_move": moved, "preset": preset or _USUAL},
+        sentences=[
+            f"AdvLatGAN-z moves every coordinate of a latent by up to {moved:g} ({made.steps} "
+            f"steps of {made.step:g}) towards what the discriminator takes for real. It is made "
+            "for quality, not to thin a mode: what it does to the dense modes cannot be told "
+            "beforehand."
+        ],
+    )
+
+
+def furthest(refiner: LatentRefiner) -> float:
+    """The most that any coordinate moves: steps * step, or the ball; pgd starts all over it."""
+    reach = refiner.step * refiner.steps
+    if refiner.ball is None:
+        return reach
+    return refiner.ball if refiner.attack == "pgd" else min(reach, refiner.ball)
+
+
+def refiner_of(
+    refiner: LatentRefiner, source: Any, judge: Discriminator
+) -> Callable[[Draws], Draws]:
+    """Draws to draws with refined latents.
+
+    Raises:
+      ConfigError: the generator cannot be derived.
+    """
+    check_differentiable(source)
+
+    def change(draws: Draws) -> Draws:
+        assert draws.latents is not None
+        return replace(
+            draws,
+            latents=refine(
+                refiner,
+                draws.latents,
+                source=source,
+                judge=judge,
+                labels=draws.labels,
+                seeds=draws.seeds,
+            ),
+        )
+
+    return change
+
+
+def check_differentiable(source: object) -> None:
+    """Refuse a generator without a `forward` that torch can derive.
+
+    Raises:
+      ConfigError: it has none.
+    """
+    if not callable(getattr(source, "forward", None)):
+        raise ConfigError(
+            "--method advlatgan-z follows gradients through the generator, which this one does "
+            "not give (a checkpoint does, and a module of torch out of python:): use --method "
+            "importance"
+        )
+
+
+def refine(
+    refiner: LatentRefiner,
+    latents: Tensor,
+    *,
+    source: Differentiable,
+    judge: Discriminator,
+    labels: Tensor | None = None,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """Latents [N, *shape] moved towards a higher logit; row i depends on row i alone.
+
+    A bounded prior's latents stay within its support. Spherical ones leave the sphere: networks
+    with that prior normalise what they are given. G and D are left as they are, buffers too.
+
+    Args:
+      refiner: which way.
+      latents: [N, *shape] float32.
+      source: the generator.
+      judge: its discriminator.
+      labels: [N] int64; None: unconditional.
+      seeds: [N] int64, of layer noise, which is held; they also draw where pgd starts.
+
+    Raises:
+      ConfigError: no gradient reaches the latents.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        start = latents.detach().clone()
+        reach = furthest(refiner)
+        limit = _LIMITS.get(refiner.space.prior, float("inf"))
+        lowest, highest = (start - reach).clamp(min=-limit), (start + reach).clamp(max=limit)
+        here = start
+        if refiner.attack == "pgd":
+            here = (start + _offset(refiner, start, seeds)).clamp(min=lowest, max=highest)
+        velocity = torch.zeros_like(start)
+        for _ in range(refiner.steps):
+            gradient = _gradient(here, source, judge, labels, seeds)
+            if refiner.attack == "mi-fgsm":
+                length = gradient.abs().flatten(1).sum(dim=1).clamp_min(1e-30)
+                unit = gradient / length.view(-1, *[1] * (gradient.ndim - 1))
+                gradient = velocity = refiner.momentum * velocity + unit
+            here = (here + refiner.step * gradient.sign()).clamp(min=lowest, max=highest)
+        return here
+
+
+def _gradient(
+    latents: Tensor,
+    source: Differentiable,
+    judge: Discriminator,
+    labels: Tensor | None,
+    seeds: Tensor | None,
+) -> Tensor:
+    """Of each latent's own logit: rows do not touch each other in eval mode."""
+    here = latents.detach().requires_grad_(True)
+    logits = judge(source.forward(here, labels, seeds), labels)
+    found = None
+    if logits.requires_grad:
+        (found,) = torch.autograd.grad(logits.sum(), here, allow_unused=True)
+    if found is None:
+        raise ConfigError(
+            "no gradient reaches the latents: the generator or the discriminator detaches them"
+        )
+    return found
+
+
+def _offset(refiner: LatentRefiner, start: Tensor, seeds: Tensor | None) -> Tensor:
+    """Uniform in the ball, drawn from each slot's seed."""
+    own = np.zeros(len(start), dtype=np.int64) if seeds is None else seeds.cpu().numpy()
+    lots = lots_of(own, 0, refiner.space.size)
+    offset = (2 * lots - 1) * furthest(refiner)
+    return torch.from_numpy(offset).to(start).reshape(start.shape)
+
+
+def measure(
+    refiner: LatentRefiner,
+    *,
+    source: Any,
+    judge: Discriminator,
+    draws: Draws,
+    batch: int,
+) -> dict[str, Any]:
+    """What refinement does to the discriminator's logits of fresh slots, as JSON values.
+
+    Args:
+      refiner: which way.
+      source: the generator.
+      judge: its discriminator.
+      draws: of at least two slots, on the device of both.
+      batch: slots at once.
+    """
+    before: list[NDArray[np.float64]] = []
+    after: list[NDArray[np.float64]] = []
+    furthest_move = 0.0
+    change = refiner_of(refiner, source, judge)
+    for first in range(0, len(draws), batch):
+        part = draws[first : first + batch]
+        moved = change(part)
+        assert part.latents is not None and moved.latents is not None
+        furthest_move = max(furthest_move, float((moved.latents - part.latents).abs().max()))
+        before.append(_logits(source, judge, part))
+        after.append(_logits(source, judge, moved))
+    old, new = np.concatenate(before), np.concatenate(after)
+    return {
+        "before": _mean(old).figures(),
+        "after": _mean(new).figures(),
+        "raised": float((new > old).mean()),
+        "furthest": furthest_move,
+        "slots": len(old),
+    }
+
+
+@torch.no_grad()
+def _logits(source: Any, judge: Discriminator, draws: Draws) -> NDArray[np.float64]:
+    images = source.forward(draws.latents, draws.labels, draws.seeds)
+    return np.asarray(judge(images, draws.labels).double().cpu().numpy())
+
+
+def _mean(values: NDArray[np.float64]) -> Interval:
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Interval(mean, None, None)
+    half = 1.96 * float(values.std(ddof=1)) / n**0.5
+    return Interval(mean, mean - half, mean + half)

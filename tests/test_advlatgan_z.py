@@ -1,0 +1,297 @@
+"""Latents moved along a discriminator's gradient: bounds, invariances, and a plain loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TESTS
+from torch import Tensor, nn
+
+from ganaudit.calibration.advlatgan_z import PRESETS, fit, furthest, measure, refine, refiner_of
+from ganaudit.calibration.latents import Space
+from ganaudit.calibration.refining import LatentRefiner
+from ganaudit.discriminators import Discriminator, open_discriminator
+from ganaudit.errors import ConfigError
+from ganaudit.slots import Draws, Stream, draw
+
+NAMED = {"spec": "d.pt", "options": {}, "identity": {"sha256": "ab"}}
+SPACE = Space((6,), "normal")
+NETWORKS = TESTS / "artefacts" / "networks.py"
+
+
+def refiner(**changes: Any) -> LatentRefiner:
+    usual: dict[str, Any] = {
+        "space": SPACE,
+        "attack": "i-fgsm",
+        "step": 0.05,
+        "steps": 7,
+        "ball": None,
+        "momentum": 0.0,
+        "discriminator": NAMED,
+    }
+    return LatentRefiner(**{**usual, **changes})
+
+
+class Generator(nn.Module):
+    """Latents [N, 6] to "images" [N, 1, 2, 3], through a batch norm and a bend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.linear, self.norm = nn.Linear(6, 6), nn.BatchNorm1d(6)
+
+    def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+        return torch.tanh(self.norm(self.linear(latents))).reshape(-1, 1, 2, 3)
+
+
+class Judge(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def pair() -> tuple[Generator, Discriminator]:
+    return Generator().eval(), Discriminator(Judge().eval(), {})
+
+
+class Changed(nn.Module):
+    """A judge whose logit goes through an increasing function."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.judge, self.change = Judge().eval(), change
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.change(self.judge(images))
+
+
+def latents(count: int = 11, space: Space = SPACE) -> Tensor:
+    return torch.from_numpy(space.draw(np.arange(count), seed=2, stream=Stream.SAMPLES))
+
+
+def moved(made: LatentRefiner, start: Tensor, **given: Any) -> Tensor:
+    source, judge = pair()
+    return refine(made, start, source=source, judge=judge, **given)
+
+
+def test_every_row_takes_the_steps_of_a_plain_loop() -> None:
+    source, judge = (part.double() if isinstance(part, nn.Module) else part for part in pair())
+    judge._module.double()
+    start = latents().double()
+    found = refine(refiner(), start, source=source, judge=judge)
+    for row, end in zip(start, found, strict=True):
+        here = row.clone()
+        for _ in range(7):
+            here.requires_grad_(True)
+            (slope,) = torch.autograd.grad(judge(source(here[None]))[0], here)
+            here = (here + 0.05 * slope.sign()).detach()
+        assert torch.allclose(here, end, atol=1e-12)
+
+
+def test_momentum_adds_up_unit_gradients() -> None:
+    source, judge = (part.double() if isinstance(part, nn.Module) else part for part in pair())
+    judge._module.double()
+    start = latents(3).double()
+    found = refine(refiner(attack="mi-fgsm", momentum=0.7), start, source=source, judge=judge)
+    for row, end in zip(start, found, strict=True):
+        here, velocity = row.clone(), torch.zeros(6, dtype=torch.float64)
+        for _ in range(7):
+            here.requires_grad_(True)
+            (slope,) = torch.autograd.grad(judge(source(here[None]))[0], here)
+            velocity = 0.7 * velocity + slope / slope.abs().sum()
+            here = (here + 0.05 * velocity.sign()).detach()
+        assert torch.allclose(here, end, atol=1e-12)
+
+
+def test_no_coordinate_moves_further_than_the_steps_and_each_by_whole_ones() -> None:
+    start = latents(200)
+    move = moved(refiner(), start) - start
+    assert float(move.abs().max()) <= 7 * 0.05 + 1e-6
+    steps = move / 0.05
+    assert torch.allclose(steps, steps.round(), atol=1e-4)  # float32: 1e-7 of a value, over .05
+
+
+@pytest.mark.parametrize("attack", ["i-fgsm", "pgd", "mi-fgsm"])
+@pytest.mark.parametrize("prior", ["normal", "uniform", "truncated"])
+def test_the_ball_and_the_priors_support_are_kept(attack: Any, prior: Any) -> None:
+    space = Space((6,), prior)
+    start = latents(300, space)
+    made = refiner(attack=attack, ball=0.12, space=space, momentum=0.5)
+    seeds = torch.arange(300)
+    found = moved(made, start, seeds=seeds)
+    low, high = start - 0.12, start + 0.12
+    assert bool(((found >= low) & (found <= high)).all())  # to the bit
+    limit = {"normal": np.inf, "uniform": 1.0, "truncated": 2.0}[prior]
+    assert float(found.abs().max()) <= limit
+    assert not torch.equal(found, start)
+
+
+def test_pgd_starts_where_the_slot_says() -> None:
+    made = refiner(attack="pgd", ball=0.3, steps=1, step=1e-9)
+    start, seeds = latents(40), torch.arange(40) + 5
+    whole = moved(made, start, seeds=seeds)
+    alone = moved(made, start[17:18], seeds=seeds[17:18])
+    assert torch.allclose(whole[17:18], alone, atol=1e-6)
+    # Uniform in [-.3, .3]: 240 values of variance .03; 4 standard errors of their mean.
+    assert abs(float((whole - start).mean())) < 4 * (0.03 / 240) ** 0.5
+    assert 0.25 < float((whole - start).abs().max()) <= 0.3
+    again = moved(made, start, seeds=seeds + 1)
+    assert not torch.allclose(whole, again, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: -nn.functional.softplus(-x),
+        lambda x: nn.functional.logsigmoid(x),
+        lambda x: 3 * x - 8,
+    ],
+)
+def test_increasing_functions_of_the_logit_change_nothing(
+    change: Callable[[Tensor], Tensor],
+) -> None:
+    source = Generator().eval().double()
+    start = latents().double()
+    ends = [
+        refine(refiner(), start, source=source, judge=Discriminator(one.double().eval(), {}))
+        for one in (Judge(), Changed(change))
+    ]
+    assert torch.equal(*ends)
+
+
+def test_a_linear_pair_gains_what_the_weights_say() -> None:
+    class Same(nn.Module):
+        def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+            return latents.reshape(-1, 1, 2, 3)
+
+    weights = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0, -1.0], dtype=torch.float64)
+
+    class Along(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1) @ weights
+
+    start = latents().double()
+    judge = Discriminator(Along(), {})
+    found = refine(refiner(), start, source=Same(), judge=judge)
+    gain = judge(Same()(found)) - judge(Same()(start))
+    assert torch.allclose(gain, torch.full((11,), 7 * 0.05 * 7.5, dtype=torch.float64))
+    assert torch.equal(found[:, 3], start[:, 3])  # no gradient, no move
+
+
+def test_no_step_moves_nothing() -> None:
+    assert torch.equal(moved(refiner(step=0.0), latents()), latents())
+
+
+def test_networks_are_left_as_they_are() -> None:
+    source, judge = pair()
+    before = {k: v.clone() for k, v in [*source.state_dict().items()]}
+    theirs = {k: v.clone() for k, v in judge._module.state_dict().items()}
+    refine(refiner(), latents(), source=source, judge=judge)
+    assert all(torch.equal(v, before[k]) for k, v in source.state_dict().items())
+    assert all(torch.equal(v, theirs[k]) for k, v in judge._module.state_dict().items())
+    assert all(p.grad is None for p in [*source.parameters(), *judge._module.parameters()])
+
+
+def test_it_works_where_the_pipeline_calls_it() -> None:
+    with torch.no_grad():  # as generators are opened
+        source, judge = pair()
+    with torch.inference_mode():  # as they are rendered
+        found = refine(refiner(), latents(), source=source, judge=judge)
+    assert torch.equal(found, moved(refiner(), latents()))
+    assert not found.requires_grad
+
+
+def test_a_slot_is_the_same_in_whatever_batch() -> None:
+    start = latents(30)
+    whole = moved(refiner(), start)
+    assert torch.allclose(torch.cat([moved(refiner(), part) for part in start.split(4)]), whole)
+
+
+def test_presets_are_those_of_the_papers() -> None:
+    found = fit(SPACE, discriminator=NAMED).calibrator
+    assert (found.step, found.steps, found.attack, found.ball) == (0.05, 20, "i-fgsm", None)
+    assert PRESETS["sngan-celeba"] == (0.01, 100)
+    assert PRESETS["wgangp-lsun"] == (0.002, 100)
+    mine = fit(SPACE, discriminator=NAMED, preset="mnist", steps=3).calibrator
+    assert (mine.step, mine.steps, furthest(mine)) == (0.03, 3, pytest.approx(0.09))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"preset": "x"}, "--preset must be one of cifar10"),
+        ({"momentum": 0.5}, "--momentum belongs to --attack mi-fgsm"),
+        ({"attack": "pgd"}, "say --ball"),
+        ({"attack": "x"}, "attack must be one of i-fgsm, pgd, mi-fgsm"),
+        ({"steps": 0}, "steps must be in"),
+        ({"step": -1.0}, "step must be a number >= 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        fit(SPACE, discriminator=NAMED, **given)
+
+
+def test_a_generator_that_cannot_be_derived_is_refused() -> None:
+    with pytest.raises(ConfigError, match="follows gradients through the generator"):
+        refiner_of(refiner(), object(), pair()[1])
+
+    class Cut(Generator):
+        def forward(self, *given: Any) -> Tensor:
+            return super().forward(*given).detach()
+
+    with pytest.raises(ConfigError, match="no gradient reaches the latents"):
+        refine(refiner(), latents(), source=Cut().eval(), judge=pair()[1])
+
+
+def test_the_measure_is_of_the_logits_before_and_after() -> None:
+    source, judge = pair()
+    draws = draw(np.arange(50), seed=1, stream=Stream.SAMPLES, latent_shape=(6,))
+    found = measure(refiner(), source=source, judge=judge, draws=draws, batch=16)
+    change = refiner_of(refiner(), source, judge)
+    with torch.no_grad():
+        old = judge(source(draws.latents))
+        new = judge(source(change(draws).latents))
+    assert found["before"]["estimate"] == pytest.approx(float(old.mean()), rel=1e-5)
+    assert found["after"]["estimate"] == pytest.approx(float(new.mean()), rel=1e-5)
+    assert found["raised"] == pytest.approx(float((new > old).float().mean()))
+    assert found["slots"] == 50 and 0 < found["furthest"] <= 0.35 + 1e-6
+    assert found["after"]["low"] > found["before"]["high"]
+
+
+@pytest.mark.artefacts
+@pytest.mark.parametrize(
+    ("factory", "judge", "weights", "prior", "shape"),
+    [
+        ("Faces", "FacesDiscriminator", "faces/{}.pt", "uniform", (100,)),
+        ("Wgan", "WganCritic", "digits/wgangp-{}.pth", "normal", (64,)),
+    ],
+)
+def test_real_discriminators_take_the_moved_images_for_more_real(
+    artefacts: Path, factory: str, judge: str, weights: str, prior: Any, shape: tuple[int, ...]
+) -> None:
+    from ganaudit_plugins.generators.python import open_python
+
+    names = ("generator", "discriminator" if factory == "Faces" else "critic")
+    files = [artefacts / weights.format(name) for name in names]
+    files = [path if path.exists() else path.with_suffix(".pt") for path in files]
+    source: Any = open_python(
+        f"{NETWORKS}:{factory}", device=torch.device("cpu"), weights=str(files[0]), prior=prior
+    )
+    own = open_discriminator(
+        f"python:{NETWORKS}:{judge}", {"weights": str(files[1])}, device="cpu", code=True
+    )
+    made = refiner(space=Space(shape, prior), steps=5)
+    draws: Draws = draw(
+        np.arange(64), seed=1, stream=Stream.SAMPLES, latent_shape=shape, prior=prior
+    )
+    found = measure(made, source=source, judge=own, draws=draws, batch=32)
+    assert found["after"]["estimate"] > found["before"]["high"] and found["raised"] > 0.95
+    assert found["furthest"] <= 5 * 0.05 + 1e-6

@@ -1,0 +1,156 @@
+"""A generator's own discriminator, from a checkpoint or a Python file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganaudit import networks
+from ganaudit.checkpoints.native import save_native
+from ganaudit.discriminators import open_discriminator
+from ganaudit.errors import ConfigError, GanauditError
+
+CODE = """
+import torch
+from torch import nn
+
+class Linear(nn.Module):
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(12))
+        self.norm = nn.BatchNorm1d(12)
+        self.scale = scale
+
+    def forward(self, images):
+        return self.scale * (self.norm(images.flatten(1)) @ self.weight)[:, None]
+
+def linear(*, scale: float = 1.0):
+    return Linear(scale)
+
+class Wrong(nn.Module):
+    def forward(self, images):
+        return images
+
+def wrong():
+    return Wrong()
+
+class Bad(nn.Module):
+    def forward(self, images):
+        return images.flatten(1).sum(1) / 0
+
+def bad():
+    return Bad()
+
+def none():
+    return 3
+
+def raises():
+    raise RuntimeError("no")
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> str:
+    path = tmp_path / "judges.py"
+    path.write_text(CODE)
+    return f"python:{path}"
+
+
+def opened(spec: str, code: bool = True, **options: str) -> Any:
+    return open_discriminator(spec, options, device="cpu", code=code)
+
+
+def test_a_factory_gives_logits_of_images(code: str) -> None:
+    judge = opened(f"{code}:linear", scale="2")
+    images = torch.arange(36.0).reshape(3, 3, 2, 2)
+    # Batch norm at its first state, in eval mode: x / sqrt(1 + 1e-5); weights are 1.
+    assert torch.allclose(judge(images), 2 * images.flatten(1).sum(1) / (1 + 1e-5) ** 0.5)
+    assert judge.identity["factory"] == "linear" and len(judge.identity["sha256"]) == 64
+    assert not any(parameter.requires_grad for parameter in judge._module.parameters())
+
+
+def test_a_factory_is_filled_from_a_state_dict(code: str, tmp_path: Path) -> None:
+    state = opened(f"{code}:linear")._module.state_dict()
+    state["weight"] = torch.full((12,), 3.0)
+    torch.save(state, tmp_path / "weights.pt")
+    judge = opened(f"{code}:linear", weights=str(tmp_path / "weights.pt"))
+    images = torch.ones(2, 3, 2, 2)
+    assert torch.allclose(judge(images), torch.tensor([36.0, 36.0]) / (1 + 1e-5) ** 0.5)
+    assert len(judge.identity["weights_sha256"]) == 64
+    with pytest.raises(ConfigError, match="discriminator.weights=.*no such file"):
+        opened(f"{code}:linear", weights=str(tmp_path / "nothing.pt"))
+
+
+def test_a_python_file_runs_on_the_users_word_alone(tmp_path: Path) -> None:
+    path = tmp_path / "evil.py"
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef make(): ...\n")
+    with pytest.raises(ConfigError, match="say --set calibrator.discriminator=python:.*evil.py"):
+        opened(f"python:{path}:make", code=False)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("nothing", "has no function 'nothing'"),
+        ("none", "must return a module of torch, got int"),
+        ("raises", "raised RuntimeError: no"),
+    ],
+)
+def test_what_is_no_discriminator_is_refused(code: str, factory: str, said: str) -> None:
+    with pytest.raises(GanauditError, match=said):
+        opened(f"{code}:{factory}")
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        ("wrong", r"must return one logit an image, \[2\], got \[2, 3, 2, 2\]"),
+        ("bad", "a logit that is not finite"),
+        ("linear", "takes no images .2, 3, 4, 4. of this generator"),
+    ],
+)
+def test_what_it_answers_is_looked_at(code: str, factory: str, said: str) -> None:
+    side = 4 if factory == "linear" else 2
+    with pytest.raises(ConfigError, match=said):
+        opened(f"{code}:{factory}")(torch.ones(2, 3, side, side))
+
+
+def test_a_checkpoint_is_read_and_each_image_judged_alone(tmp_path: Path) -> None:
+    arguments = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, "channel_base": 256,
+                 "channel_max": 16}  # fmt: skip
+    torch.manual_seed(0)
+    module = networks.build("stylegan2_discriminator", arguments)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    path = tmp_path / "d.safetensors"
+    save_native(path, module, network="stylegan2_discriminator", arguments=arguments, facts={})
+    judge = opened(str(path))
+    images = torch.rand(6, 3, 16, 16) * 2 - 1
+    whole = judge(images)
+    single = torch.cat([judge(image[None]) for image in images])
+    assert whole.shape == (6,) and torch.allclose(whole, single, atol=1e-4)
+    assert judge.identity["network"] == "stylegan2_discriminator"
+
+
+def test_what_a_file_does_not_hold_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; name a checkpoint or python:"):
+        opened(str(tmp_path / "nothing.pkl"))
+    with pytest.raises(ConfigError, match="wants python:FILE.py:FACTORY, got 'a'"):
+        opened("python:a")
+
+
+def test_labels_reach_a_conditional_one() -> None:
+    class Conditional(nn.Module):
+        num_labels = 2
+
+        def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+            return images.flatten(1).sum(1) + 10 * labels
+
+    from ganaudit.discriminators import Discriminator
+
+    judge = Discriminator(Conditional(), {})
+    images = torch.ones(2, 1, 1, 1)
+    assert judge(images, torch.tensor([0, 1])).tolist() == [1.0, 11.0]

@@ -7,6 +7,7 @@ OUT/calibration.json, .html, .md, figures/, gallery/
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganaudit import difference
+from ganaudit.calibrated_gallery import pictures
 from ganaudit.calibration.artefact import NAME as CALIBRATOR
 from ganaudit.calibration.artefact import save, type_of
+from ganaudit.calibration.cells import MixtureSampler
 from ganaudit.calibration.crowds import Fitted
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.latents import LatentSampler
-from ganaudit.config import CalibrateConfig, DiagnoseConfig
+from ganaudit.calibration.refining import LatentRefiner
+from ganaudit.config import CalibrateConfig, DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError
 from ganaudit.files import free_folder
@@ -28,6 +32,7 @@ from ganaudit.finished import Finished
 from ganaudit.fitting import Ground, announced, artefact_of, fit, target_of
 from ganaudit.generators import Source
 from ganaudit.intervals import Interval
+from ganaudit.maker import Maker
 from ganaudit.opening import Request, open_request
 from ganaudit.pipeline import diagnose
 from ganaudit.proof import prove
@@ -41,6 +46,8 @@ SCHEMA_VERSION = 1
 KIND = "calibration"
 NAME = "calibration.json"
 FIT, BEFORE, AFTER = "fit", "before", "after"
+_PICTURED = 32  # images rendered at once for the page
+_JUDGED = 2048  # fresh slots that the discriminator looks at
 Notice = Callable[[str], None]
 
 
@@ -133,9 +140,11 @@ def calibrate(
     before, after = audit(BEFORE, fresh), audit(AFTER, behind)
     share = expected_share(fitted.calibrator, before)
     taken = Taken.of(share, attempts=fitted.calibrator.attempts)
+    modes = [ground.position(mode) for mode in fitted.modes]
+    tempered = isinstance(fitted.calibrator, MixtureSampler) and not config.paper_exact
     found = prove(
         anchors=ground.anchors,
-        modes=[ground.position(mode) for mode in fitted.modes],
+        modes=modes,
         fit=ground.run.store,
         before=before.store,
         after=after.store,
@@ -148,6 +157,7 @@ def calibrate(
         min_acceptance=config.min_acceptance,
         fitted_samples=min(ground.run.basis.samples, request.samples),
         unaccepted=taken.unaccepted,
+        growth=1 / config.min_acceptance if tempered else None,
         progress=progress,
     )
 
@@ -162,11 +172,65 @@ def calibrate(
         **taken.figures(by_image=isinstance(fitted.calibrator, OutputFilter)),
         **found.figures(),
         "difference": difference.diff(before.folder, after.folder, rarefy=True)["figures"],
+        "discriminator": _judged(config, fitted.calibrator, opened, fresh),
         "environment": canonical.versions() | {"device": opened.device},
     }
+    document["companions"]["to_reference"] = _to_reference(before, after)
+
+    # What lies around the chosen modes, without it and behind it.
+    calibrated_source = open_request(behind, source=source, descriptor=descriptor).source
+    recipe = replace(opened.recipe(), batch=_PICTURED)
+    later = replace(recipe, seed=fresh.seed)
+    makers = (
+        Maker(opened.source, None, recipe),
+        Maker(opened.source, None, later),
+        Maker(calibrated_source, None, later),
+    )
+    with ExitStack() as stack:
+        for maker in makers:
+            stack.callback(maker.close)
+        document["gallery"] = pictures(
+            out,
+            anchors=ground.anchors,
+            modes=modes,
+            stores=(before.store, after.store),
+            samples=request.samples,
+            makers=makers,
+            radius=ground.run.basis.radius,
+            fit=ground.run.store,
+            device=opened.device,
+        )
     write_json(out / NAME, document)
     calibrated.write(document, out)
     return Calibration(document, out)
+
+
+def _to_reference(before: Finished, after: Finished) -> dict[str, Any] | None:
+    """How far both are from real images, where there are any."""
+    sections = [run.report["reference"] for run in (before, after)]
+    if any(section is None for section in sections):
+        return None
+    return {
+        name: section["fidelity"] for name, section in zip((BEFORE, AFTER), sections, strict=True)
+    }
+
+
+def _judged(
+    config: CalibrateConfig, calibrator: Any, opened: Request, fresh: DiagnoseConfig
+) -> dict[str, Any] | None:
+    """What the discriminator says of fresh images before and after they were refined."""
+    if not isinstance(calibrator, LatentRefiner):
+        return None
+    from ganaudit.calibration.advlatgan_z import measure
+    from ganaudit.discriminators import open_discriminator
+
+    assert config.discriminator is not None
+    options = split_options(config.set).discriminator
+    judge = open_discriminator(config.discriminator, options, device=opened.device, code=True)
+    with closing(Maker(opened.source, None, replace(opened.recipe(), seed=fresh.seed))) as maker:
+        slots = np.arange(min(fresh.samples, _JUDGED), dtype=np.int64)
+        draws = maker.draws(Stream.SAMPLES, slots)
+    return measure(calibrator, source=opened.source, judge=judge, draws=draws, batch=_PICTURED)
 
 
 def _about(

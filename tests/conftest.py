@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,8 @@ def config(tmp_path: Path) -> Callable[..., DiagnoseConfig]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without a page and charts, and without waiting for the disk: most of a small run."""
+    """Runs without a page and charts: most of a small run."""
     monkeypatch.setattr("ganaudit.report.outputs.write_own", lambda report, folder: None)
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def without_timings(report: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +167,14 @@ def read_report(folder: Path) -> dict[str, Any]:
 def _working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test starts in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Nobody waits for the disk: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -247,16 +255,38 @@ class Ended:
 
 _IMPORTED_ONCE = [
     "pytest",
+    "PIL.JpegImagePlugin",
+    "pyarrow.parquet",
+    "torch._dynamo",  # by torch, of the first network without values
+    "typer._adapters",  # by typer, of the first argument
     "ganaudit.cli.running",
     "ganaudit.cli",
+    "ganaudit.checkpoints.inspecting",
+    "ganaudit.difference",
+    "ganaudit.networks.dcgan",
+    "ganaudit.networks.digit_embedder",
+    "ganaudit.networks.stylegan2",
     "ganaudit.pipeline",
+    "ganaudit.planning",
+    "ganaudit.release",
+    "ganaudit.report.check_outputs",
+    "ganaudit.report.check_terminal",
+    "ganaudit.report.compared",
+    "ganaudit.report.inspected",
     "ganaudit.report.terminal",
+    "ganaudit.sampling",
+    "ganaudit.serving.running",
+    "ganaudit.sheets",
     "matplotlib.figure",
     "matplotlib.style",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
     "ganaudit.health",
+    "ganaudit_plugins.generators.checkpoint",
     "ganaudit_plugins.generators.demo",
+    "ganaudit_plugins.generators.http_api.image_api",
+    "ganaudit_plugins.generators.http_api.oip",
+    "ganaudit_plugins.generators.http_api.predictions",
     "ganaudit_plugins.generators.python",
     "ganaudit_plugins.generators.onnx",
     "ganaudit_plugins.descriptors.digits",
@@ -269,6 +299,13 @@ def fork_server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     return context
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where many tests will start commands, what these import is imported beside the first ones."""
+    if sum("start" in getattr(item, "fixturenames", ()) for item in session.items) > 100:
+        fork_server()
+        forkserver.ensure_running()
 
 
 class Command:
@@ -329,9 +366,9 @@ def _main(arguments: tuple[str, ...], out: Path, err: Path, fsize: int | None, d
     from ganaudit.cli import main
     from ganaudit.report import outputs
 
+    os.fsync = lambda handle: None
     if not drawn:
         outputs.write_own = lambda report, folder: None
-        os.fsync = lambda handle: None
 
     main()
 

@@ -181,7 +181,7 @@ def run(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
     if program == "ganaudit":
         return Command(folder, tuple(arguments)).wait(_SECONDS)
     if program in ("pytest", "python"):
-        return _forked(program, arguments, folder)
+        return forked(program, arguments, folder)
     if program == "pip" and arguments[:1] == ["install"]:
         site = folder / "site-packages"
         line = [sys.executable, "-m", "pip", "install", *_PIP, "--target", str(site)]
@@ -217,7 +217,8 @@ def _called(line: list[str]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def _forked(program: str, arguments: list[str], folder: Path) -> Ended:
+def forked(program: str, arguments: list[str], folder: Path) -> Ended:
+    """`pytest` or `python FILE` in a process that need not import everything again."""
     streams = folder / "out", folder / "err"
     process = fork_server().Process(target=_child, args=(program, arguments, *streams))
     process.start()
@@ -231,6 +232,7 @@ def _forked(program: str, arguments: list[str], folder: Path) -> Ended:
 def _child(program: str, arguments: list[str], out: Path, err: Path) -> None:
     sys.stdout, sys.stderr = out.open("w"), err.open("w")
     if program == "pytest":
-        sys.exit(int(pytest.main(["-p", "no:cacheprovider", *arguments])))
+        loaded = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+        sys.exit(int(pytest.main(["-p", "no:cacheprovider", "-W", loaded, *arguments])))
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")

@@ -1,5 +1,6 @@
 """Services for tests: FastAPI on loopback, in a thread, and pictures to answer with."""
 
+import asyncio
 import io
 import socket
 import threading
@@ -7,14 +8,33 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
-import uvicorn
+import uvicorn.server
 from numpy.typing import NDArray
 from PIL import Image
 
 HEIGHT, WIDTH = 6, 5
 PATIENCE_S = 20.0
+
+
+class Prompt:
+    """asyncio for uvicorn's server, which looks ten times a second whether it is to end."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.005))
+
+
+@contextmanager
+def prompt() -> Iterator[None]:
+    """Uvicorn's servers end at once when they are told to."""
+    with mock.patch.object(uvicorn.server, "asyncio", Prompt()):
+        yield
 
 
 @contextmanager
@@ -27,15 +47,16 @@ def serving(app: Any) -> Iterator[str]:
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        listener.close()
-        assert not thread.is_alive()
+    with prompt():
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            listener.close()
+            assert not thread.is_alive()
 
 
 def until(condition: Any) -> None:

@@ -67,6 +67,7 @@ class Faulty(Server):
 
     Attributes:
       plan: may be exchanged at any time. None for a request: it passes.
+      waits: seconds in the Retry-After of the first refusal of each kind; of the others it is 0.
       in_flight, most_in_flight: requests, now and at most since it was last set to 0.
     """
 
@@ -76,7 +77,7 @@ class Faulty(Server):
         self._upstream = port
         self._log: list[Entry] = []
         self._seen: Counter[Hashable] = Counter()
-        self._waits = {"429 in seconds": 1, "429 by date": 1}  # s, of the first of each
+        self.waits = {"429 in seconds": 1, "429 by date": 1}
         self._lock = threading.Lock()
         super().__init__(self._proxied)
 
@@ -165,7 +166,7 @@ class Faulty(Server):
             await wire.send(reply.wire)
 
     def _too_many(self, what: str) -> Reply:
-        wait, self._waits[what] = self._waits[what], 0
+        wait, self.waits[what] = self.waits[what], 0
         later = formatdate(time() + wait, usegmt=True) if what == "429 by date" else str(wait)
         return as_json({"error": "too many requests"}, 429, **{"Retry-After": later})
 

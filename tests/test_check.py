@@ -74,18 +74,30 @@ def user(factory: str) -> tuple[str, ...]:
     return ("check", "--generator", f"python:user.py:{factory}", "--descriptor", "digits", *SIZE)
 
 
+@pytest.fixture(scope="module")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the demo, `run`, and of its baseline."""
+    folder = tmp_path_factory.mktemp("made")
+    run, file = str(folder / "run"), str(folder / "baseline.json")
+    for arguments in (
+        ("diagnose", *DEMO[1:], "--out", run),
+        ("baseline", "save", run, "--out", file),
+    ):
+        ended = Command(folder, arguments).wait()
+        assert ended.code == 0, ended.err
+    return folder
+
+
 @pytest.fixture
-def audited(ganaudit: Run) -> Path:
+def audited(_made: Path) -> Path:
     """A finished run of the demo."""
-    assert ganaudit("diagnose", *DEMO[1:], "--out", "run").code == 0
-    return Path("run")
+    return Path(shutil.copytree(_made / "run", "run"))
 
 
 @pytest.fixture
-def baseline(ganaudit: Run, audited: Path) -> Path:
+def baseline(_made: Path, audited: Path) -> Path:
     """Of that run."""
-    assert ganaudit("baseline", "save", audited, "--out", "baseline.json").code == 0
-    return Path("baseline.json")
+    return Path(shutil.copyfile(_made / "baseline.json", "baseline.json"))
 
 
 def document(path: str = "out/check.json") -> dict:

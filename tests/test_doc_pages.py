@@ -124,7 +124,13 @@ def test_auditing_an_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     folder.mkdir()
     ports = dict(zip(("8000", "8001", "8002"), map(str, free_ports(3)), strict=True))
     first = "ganaudit serve --generator demo:collapsed"
-    instead = {first: f"{first} --port {ports['8000']}", **ports}
+    smaller = {
+        "--samples 2000 --anchors 500": "--samples 600 --anchors 150",
+        "--samples 500 --anchors 200": "--samples 250 --anchors 100",
+    }
+    text = (DOCS / "api.md").read_text("utf-8")
+    assert all(size in text for size in smaller)
+    instead = {first: f"{first} --port {ports['8000']}", **ports, **smaller}
     assert run_page(DOCS / "api.md", folder, monkeypatch, instead=instead) == 8
     reports = [json.loads(path.read_text()) for path in sorted(Path().glob("audit*/report.json"))]
     kinds = [report["generator"]["plugin"] for report in reports]

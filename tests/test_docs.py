@@ -2,13 +2,13 @@
 
 import re
 import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer.main
+from doc_blocks import forked
 
 from ganaudit.cli import app
 from ganaudit.config import (
@@ -148,11 +148,10 @@ def test_the_file_of_settings_that_is_shown_is_taken(file: str, tmp_path: Path) 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     block = re.findall(r"```python\n(from ganaudit.*?)```", README, re.DOTALL)[0]
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    rate, largest = (float(word) for word in done.stdout.split())
+    (tmp_path / "block.py").write_text(block)
+    done = forked("python", ["block.py"], tmp_path)
+    assert done.code == 0, done.err
+    rate, largest = (float(word) for word in done.out.split())
     assert 0 < rate < 1 and 0 < largest <= 1
 
 

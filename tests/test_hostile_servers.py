@@ -121,7 +121,7 @@ def test_a_bare_client_falls_for_redirects_and_encodings(
 # -- the client -----------------------------------------------------------------------------
 
 BY_SEED = 'template={"seed": "$SEED"}'
-PATIENCE = ("attempts=1", "request_timeout=0.8", "deadline=1.5", "max_bytes=1048576")
+PATIENCE = ("attempts=1", "request_timeout=0.8", "deadline=0.8", "max_bytes=1048576")
 MOST_MEMORY = 2**28  # that an attack may cost, bytes
 GOOD = Reply(body=png(of_seed(7)), headers={"Content-Type": "image/png"})
 IN_JSON = base64.b64encode(GOOD.body).decode()

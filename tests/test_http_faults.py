@@ -138,7 +138,11 @@ def check_rows(folder: Path, kind: str, anchors: int, samples: int) -> None:
 @pytest.mark.parametrize("kind", ["image_api", "oip", "predictions"])
 @pytest.mark.usefixtures("undrawn", "hasty")
 def test_the_report_through_faults_is_that_without(config: Make, proxy: Faulty, kind: str) -> None:
-    size = {"anchors": 32, "samples": 96} if kind == "predictions" else {}
+    size = {
+        "predictions": {"anchors": 32, "samples": 96},
+        "image_api": {"anchors": 48, "samples": 144},
+        "oip": {},
+    }[kind]
     request = config(**asking(kind, proxy.url), **size, out=Path("good"))
     size = {"anchors": request.anchors, "samples": request.samples}
     diagnose(request, descriptor=Pixels())
@@ -147,6 +151,8 @@ def test_the_report_through_faults_is_that_without(config: Make, proxy: Faulty, 
 
     proxy.forget()
     proxy.plan = seeded(2)
+    if kind != "image_api":  # whose client is that of all of them
+        proxy.waits = dict.fromkeys(proxy.waits, 0)
     diagnose(config(**asking(kind, proxy.url), **size, out=Path("bad")), descriptor=Pixels())
     check_rows(Path("bad"), kind, **size)
     assert read_report(Path("bad")) == read_report(Path("good"))

@@ -219,6 +219,12 @@ MANNERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is repeated soon."""
+    monkeypatch.setattr("ganaudit_plugins.generators.http_api.pacing._FIRST_DELAY_S", 0.001)
+
+
 @pytest.fixture
 def served() -> Iterator[Callable[[Server], str]]:
     """The address of a server's model."""
@@ -822,7 +828,7 @@ def test_one_slot_whose_answers_are_always_wrong_fails_alone(
         return spoil(fields, blocks) if any((row == guilty[0]).all() for row in asked) else None
 
     server = latents(spoil=sometimes)
-    options = {"binary": binary, "images_per_request": "2", "attempts": "1", "deadline": "0.5"}
+    options = {"binary": binary, "images_per_request": "2", "attempts": "4", "deadline": "20"}
     source = opened(served(server), prior="uniform", range="-1,1", **options)
     draws = drawn(source, 5)
     assert draws.latents is not None

@@ -199,6 +199,12 @@ class Endpoint:
         return Response(file_of(picture_of(len(self.bodies))), media_type="image/png")
 
 
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is repeated soon."""
+    monkeypatch.setattr("ganaudit_plugins.generators.http_api.pacing._FIRST_DELAY_S", 0.001)
+
+
 @pytest.fixture
 def served() -> Iterator[Callable[[Any], str]]:
     with ExitStack() as stack:
@@ -365,7 +371,7 @@ def test_an_answer_without_an_image_fails_its_slot(what: str, served: Callable[[
     source = opened(
         f"{served(endpoint)}/spoilt",
         template=SEEDED,
-        **(options | {"attempts": "1", "deadline": "0.2"}),
+        **(options | {"attempts": "4", "deadline": "20"}),
     )
     draws = drawn(source, 8)
     assert set((draws.seeds % 2).tolist()) == {0, 1}

@@ -307,7 +307,7 @@ def test_schemathesis_finds_nothing_that_the_api_s_description_does_not_say(
     assert operations >= 9
     options = {
         "--checks": "all",
-        "--max-examples": "30",
+        "--max-examples": "15",
         "--seed": "7",
         "--generation-database": "none",
         "--request-timeout": "20",

@@ -85,6 +85,12 @@ class Predictor:
         return Response(file_of(picture_of(seed)), media_type="image/png")
 
 
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is repeated soon."""
+    monkeypatch.setattr("ganaudit_plugins.generators.http_api.pacing._FIRST_DELAY_S", 0.001)
+
+
 @pytest.fixture
 def served() -> Iterator[Callable[[Predictor], str]]:
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Blind, Pixels, Service, Spoilt, Toy, images_of
+from conftest import Blind, Pixels, Service, Spoilt, Toy, fork_server, images_of
 from torch import Tensor
 
 from ganaudit.errors import DescriptorError, SourceError, SourceGone, SourceTimeout
@@ -554,6 +554,14 @@ def test_an_allowance_that_is_spent_to_the_last_slot_is_kept(tmp_path: Path) -> 
     Allowance(0.0, slots=200, failed=7).spend(0, "")  # what is stored is scored again
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers begin sooner; that they can be spawned is another test's."""
+    quick = fork_server()
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: quick)
+
+
+@pytest.mark.usefixtures("forked")
 def test_workers_spend_the_same_allowance(tmp_path: Path) -> None:
     store, maker = Store(tmp_path / "run"), _open_complaining("cpu")
     team = Team(open_maker=_open_complaining, arguments=(), devices=("cpu", "cpu"))
@@ -764,6 +772,7 @@ def test_reasons_of_what_was_made_before_it_was_enough_are_told(tmp_path: Path) 
     assert store.missing(Stream.SAMPLES, 1024) == [(512, 1024)]
 
 
+@pytest.mark.usefixtures("forked")
 def test_workers_end_when_it_is_enough(tmp_path: Path) -> None:
     """Whichever shard comes first; none of them is left behind, and none is half a file."""
     store = Store(tmp_path / "run")
@@ -828,6 +837,7 @@ def _open_complaining(device: str) -> Maker:
     return Maker(Complaining(stop=3), Pixels(), recipe(batch=64, device=device))
 
 
+@pytest.mark.usefixtures("forked")
 def test_workers_keep_the_reasons_of_their_shards(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     team = Team(open_maker=_open_complaining, arguments=(), devices=("cpu", "cpu"))

@@ -26,6 +26,7 @@ import pytest
 import torch
 from conftest import Command, Ended, Toy, paint
 from doc_blocks import run_page
+from endpoints import prompt
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -110,7 +111,7 @@ def request(**changes: Any) -> ServeConfig:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """`serve(generator, queue=4)` starts a server; all are stopped at the end."""
-    with ExitStack() as stack:
+    with prompt(), ExitStack() as stack:
 
         def start(
             source: LatentGenerator | None = None,

@@ -40,7 +40,7 @@ def aim_for(target: float, samples: int) -> float:
 
     What comes down to the target itself is found above it by every second audit.
     """
-    return target * (1 - 1 / max(2.0, (target * samples) ** 0.5))
+    return float(target * (1 - 1 / max(2.0, (target * samples) ** 0.5)))
 
 
 def fit(crowd: Crowd, goal: Goal) -> Fitted:

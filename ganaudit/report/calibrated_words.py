@@ -19,8 +19,6 @@ APART = ("Figure", "Behind the calibrator", "By chance alone", "What it means")
 REFERENCE = ("Figure", "Before", "After")
 DIFFERENCE = ("Figure", "Before", "After", "After - before", "95 % interval")
 NOT_SAID = "not announced"
-NEXT = "What to try next"
-BEFOREHAND = "Said before any fresh sample was made:"
 _OUTCOMES = {
     "thinned": "",
     "nothing": "This calibrator did not thin what it was to thin: ",

@@ -6,6 +6,7 @@ OUT/before/, OUT/after/         audits on fresh slots, without it and behind it
 OUT/calibration.json, .html, .md, figures/, gallery/
 """
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +28,7 @@ from ganaudit.calibration.refining import LatentRefiner
 from ganaudit.config import CalibrateConfig, DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError
-from ganaudit.files import free_folder
+from ganaudit.files import free_folder, json_text
 from ganaudit.finished import Finished
 from ganaudit.fitting import Ground, announced, artefact_of, fit, target_of
 from ganaudit.generators import Source
@@ -200,6 +201,7 @@ def calibrate(
             fit=ground.run.store,
             device=opened.device,
         )
+    document = json.loads(json_text(document))  # as whoever reads the file has it
     write_json(out / NAME, document)
     calibrated.write(document, out)
     return Calibration(document, out)

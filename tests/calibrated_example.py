@@ -145,7 +145,17 @@ def document(**changes: Json) -> Json:
             "name": "mobilefacenet",
             "licence": "Apache-2.0",
             "weights_sha256": "51d7" * 16,
-            "preprocessing": {"size": 112, "resize": "bicubic", "mean": [0.485, 0.456, 0.406]},
+            "preprocessing": {
+                "size": [112, 112],
+                "mean": [0.485, 0.456, 0.406],
+                "std": [0.229, 0.224, 0.225],
+                "resize": "bicubic",
+                "colour": "rgb",
+            },
+            "settings": {},
+            "theta": None,
+            "radius": None,
+            "origin": None,
         },
         "theta": 0.25,
         "radius": 0.25,
@@ -239,7 +249,10 @@ def nothing() -> Json:
 def moved() -> Json:
     """Two other modes paid for it."""
     made = document()
-    grown = [effect(0.0101, 0.0303, anchor=1913, p=0.00002), effect(0.008, 0.014, anchor=70, p=0.03)]
+    grown = [
+        effect(0.0101, 0.0303, anchor=1913, p=0.00002),
+        effect(0.008, 0.014, anchor=70, p=0.03),
+    ]
     made["others"] |= {"largest": grown[0], "grown": grown}
     made["verdict"] |= {"outcome": "moved", "next": "Try --draw cell: it takes from the prior."}
     return made
@@ -265,6 +278,7 @@ def refined() -> Json:
         "after": {"estimate": 2.44, "low": 2.40, "high": 2.48},
         "raised": 0.9991,
         "furthest": 0.05,
+        "slots": 2048,
     }
     sides = {
         side: {

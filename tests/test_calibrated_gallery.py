@@ -1,6 +1,7 @@
 """Pictures of chosen modes before and after, of a toy whose images follow from latents."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ganaudit import calibrated_gallery
 from ganaudit.calibrated_gallery import pictures
 from ganaudit.errors import GanauditError
 from ganaudit.generators import Failure, Status
@@ -50,7 +50,7 @@ def stored(folder: Path, rows: NDArray[np.float32], valid: NDArray[np.bool_]) ->
     store = Store(folder)
     for start in range(0, len(rows), SHARD):
         some = valid[start : start + SHARD]
-        shard = np.where(some[:, None], rows[start : start + SHARD], np.float32(np.nan))
+        shard = rows[start : start + SHARD]  # with a row where there should be none
         status = np.where(some, Status.OK, Status.FAILED).astype(np.uint8)
         store.write(Stream.SAMPLES, Rows(start, shard, status, hashes(len(some))), {})
     return store
@@ -66,9 +66,15 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     return before, after
 
 
-def maker(source: object, *, seed: int = 5, **changes: object) -> Maker:
-    usual = {"seed": seed, "device": "cpu", "batch": 8, "width": 16, "timeout_s": 30.0}
-    return Maker(source, Pixels(), Recipe(**(usual | changes)))  # type: ignore[arg-type]
+def maker(source: Any, *, seed: int = 5, **changes: Any) -> Maker:
+    usual: dict[str, Any] = {
+        "seed": seed,
+        "device": "cpu",
+        "batch": 8,
+        "width": 16,
+        "timeout_s": 30.0,
+    }
+    return Maker(source, Pixels(), Recipe(**(usual | changes)))
 
 
 SEEDS = {"anchors": 1, "before": 2, "after": 3}  # by which the three generators differ
@@ -83,7 +89,12 @@ def makers() -> Iterator[tuple[Maker, ...]]:
 
 
 def taken(out: Path, stores: tuple[Store, Store], makers: Any, **changes: Any) -> Any:
-    usual = {"anchors": ANCHORS, "modes": MODES, "samples": SAMPLES, "radius": RADIUS}
+    usual: dict[str, Any] = {
+        "anchors": ANCHORS,
+        "modes": MODES,
+        "samples": SAMPLES,
+        "radius": RADIUS,
+    }
     found = pictures(out, stores=stores, makers=makers, **(usual | changes))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
@@ -102,9 +113,9 @@ def shown_image(side: str, slot: int) -> NDArray[np.uint8]:
     """The toy's image of a slot, alone in its batch."""
     making = maker(Toy(), seed=SEEDS[side])
     stream = Stream.ANCHORS if side == "anchors" else Stream.SAMPLES
-    image = Toy().render(making.draws(stream, np.array([slot])))[0]
+    image: NDArray[np.uint8] = Toy().render(making.draws(stream, np.array([slot])))[0].numpy()
     making.close()
-    return image.numpy()
+    return image
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:
@@ -222,7 +233,7 @@ def test_a_service_is_not_asked_again_and_what_was_kept_is_shown(tmp_path: Path)
         store.write(Stream.SAMPLES, rows[Stream.SAMPLES], {})
     anchors = Anchors.read(kept[0], Stream.ANCHORS, 60)
     asked.clear()
-    usual = {"anchors": anchors, "modes": [7], "samples": 60}
+    usual: dict[str, Any] = {"anchors": anchors, "modes": [7], "samples": 60}
     two = (kept[1], kept[2])
     found = taken(tmp_path, two, (making,) * 3, fit=kept[0], **usual)
     seeds = making.draws(Stream.SAMPLES, np.arange(60)).seeds
@@ -237,6 +248,42 @@ def test_a_service_is_not_asked_again_and_what_was_kept_is_shown(tmp_path: Path)
     assert asked == []
     assert mode["anchor"] == {"slot": 7, "file": None}
     assert mode["before"] == found[0]["before"]
+
+
+def test_what_was_kept_is_not_rendered_again(
+    tmp_path: Path, makers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making = maker(Toy(), seed=SEEDS["before"], keep=True)
+    store = Store(tmp_path / "kept")
+    store.write(Stream.SAMPLES, making.rows(Stream.SAMPLES, 0, 60), {})
+    anchors = Anchors.read(store, Stream.SAMPLES, 60)
+    making.close()
+    rendered: list[int] = []
+    render = Toy.render
+
+    def watched(self: Toy, draws: Draws) -> Tensor:
+        rendered.extend(draws.index.tolist())
+        return render(self, draws)
+
+    monkeypatch.setattr(Toy, "render", watched)
+    found = taken(tmp_path, (store, store), makers, anchors=anchors, modes=[7], samples=60)
+    assert rendered == [7]  # the anchor alone
+    assert all(one["file"] for _, one in named(found))
+
+
+def test_a_generator_that_hangs_leaves_what_there_is(
+    tmp_path: Path, stores: tuple[Store, Store], makers: Any
+) -> None:
+    class Hanging(Toy):
+        def render(self, draws: Draws) -> Tensor:
+            time.sleep(30)
+            return super().render(draws)
+
+    hanging = maker(Hanging(), timeout_s=0.05, batch=1)
+    found = taken(tmp_path, stores, (*makers[:2], hanging))
+    hanging.close()
+    for side, one in named(found):
+        assert (one["file"] is None) == (side == "after")
 
 
 def test_without_any_picture_there_is_no_gallery(
@@ -265,8 +312,3 @@ def test_pieces_of_any_size_give_the_same_slots(
     read = Store.read
     monkeypatch.setattr(Store, "read", lambda store, *args: read(store, *args, step=512))
     assert taken(tmp_path, stores, makers) == wanted
-
-
-def test_no_more_pictures_than_a_page_can_bear() -> None:
-    modes, near = calibrated_gallery.MODES, calibrated_gallery.NEAREST
-    assert modes * (1 + 2 * near + 2 * calibrated_gallery.FIRST) < 300

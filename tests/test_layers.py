@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors config settings files archives userfile registry slots noise labels generators images "
     "oip descriptors cards networks checkpoints reasons grids sheets shards store "
-    "screen tally discriminators calibration neighbors scores "
-    "intervals rarefaction diversity fidelity diagnosis extremes ratios comparable sequential "
+    "screen tally neighbors scores "
+    "intervals discriminators calibration rarefaction diversity fidelity diagnosis extremes ratios comparable sequential "
     "power gates same_place pairs verification report maker runner scoring bylabel measuring "
     "gallery finished baselines difference paired effects outcomes proof watching batchnorm probe "
     "attaching opening reference starting parts merging planning pipeline release fitting "

@@ -20,6 +20,7 @@ MOST_POINTS, MOST_FACETS = 1024, 65_536
 _FEW_DIMENSIONS = 3  # of latents in which a hull has no more than 2 facets a point
 _FURTHEST = 1e6
 _TOLERANCE = 1e-9  # relative to the size of a hull
+_LP_TOLERANCE = 1e-6  # likewise; a float32 coordinate has 6e-8
 _STEPS = 64
 _BLOCK = 1024
 
@@ -187,7 +188,7 @@ class RegionSampler:
         if keep.min() < 0:
             raise ValueError("keep must be in [0, 1]")
         planes = iter(_planes(arrays, names.count("linear"), space.size))
-        regions = []
+        regions: list[Region] = []
         for index, name in enumerate(names):
             if name == "linear":
                 regions.append(next(planes))
@@ -272,15 +273,25 @@ def _separated(rows: NDArray[np.float64], points: NDArray[np.float64]) -> NDArra
 
 
 def _averages_to(points: NDArray[np.float64], row: NDArray[np.float64]) -> bool:
-    """Whether weights >= 0 of sum 1 exist with weights @ points = row, to 1e-7 of their size."""
+    """Whether weights >= 0 of sum 1 exist with weights @ points = row, as float32 can say it.
+
+    Least t with |weights @ points - row| <= t in every coordinate; inside if t is no more than a
+    millionth of the hull's size. An equation instead of t would turn on the last bit of a row.
+    """
     from scipy.optimize import linprog
 
     scale = max(float(np.abs(points).max()), 1e-30)
-    equal = np.vstack([points.T / scale, np.ones(len(points))])
+    sides, target = points.T / scale, row / scale
+    slack = np.full((len(row), 1), -1.0)
     found = linprog(
-        np.zeros(len(points)), A_eq=equal, b_eq=np.append(row / scale, 1.0), method="highs"
+        np.append(np.zeros(len(points)), 1.0),
+        A_ub=np.block([[sides, slack], [-sides, slack]]),
+        b_ub=np.concatenate([target, -target]),
+        A_eq=np.append(np.ones(len(points)), 0.0)[None],
+        b_eq=[1.0],
+        method="highs",
     )
-    return bool(found.status == 0)
+    return bool(found.status == 0 and found.fun <= _LP_TOLERANCE)
 
 
 def _name_of(region: Region) -> str:

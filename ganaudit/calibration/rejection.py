@@ -21,6 +21,7 @@ from ganaudit.errors import ConfigError
 
 LEAST_HITS = 10  # of a mode: of fewer nobody knows its rate
 _CLOSE = 1.002  # times the target: near enough
+_ERRORS = 2.0  # standard errors by which the acceptance stays above its floor
 _ROUNDS = 500
 _HALVINGS = 40
 
@@ -43,11 +44,21 @@ def aim_for(target: float, samples: int) -> float:
     return float(target * (1 - 1 / max(2.0, (target * samples) ** 0.5)))
 
 
+def floor_for(min_acceptance: float, samples: int) -> float:
+    """Two standard errors above the least acceptance, as some samples show it, at most 1.
+
+    Fresh samples then accept less than `min_acceptance` by rare chance alone.
+    """
+    error: float = (min_acceptance * (1 - min_acceptance) / samples) ** 0.5
+    return min(1.0, min_acceptance + _ERRORS * error)
+
+
 def fit(crowd: Crowd, goal: Goal) -> Fitted:
     """An output filter for the densest modes of a run.
 
     Modes are added one after the other, the worst first, each with the probability that brings it
     down to the target beside the others; earlier ones are tightened as the rest is renormalised.
+    A mode that lies below the target already is kept as it is.
 
     Args:
       crowd: the run's neighbourhoods.
@@ -62,23 +73,22 @@ def fit(crowd: Crowd, goal: Goal) -> Fitted:
             "to know its rate: take more --samples, or a larger --radius"
         )
     n = crowd.hits.shape[1]
-    aim = replace(goal, target=aim_for(goal.target, n))
-    chosen: dict[int, float] = {}
+    aim = replace(
+        goal,
+        target=aim_for(goal.target, n),
+        min_acceptance=floor_for(goal.min_acceptance, n),
+    )
+    chosen = {0: 1.0}
     weights = np.ones(n)
-    reached = floored = False
+    floored = False
     for _ in range(_ROUNDS):
-        rates = crowd.rates(weights)
-        worst = _next(crowd, rates, list(chosen), aim)
-        if worst is None or rates[worst] <= aim.target * _CLOSE:
-            reached = True
+        worst = _next(crowd, crowd.rates(weights), list(chosen), aim)
+        if worst is None or floored:
             break
         keep, floored = _keep(crowd.hits[worst], weights, aim)
         chosen[worst] = min(keep, chosen.get(worst, 1.0))
-        weights = _weights(crowd, chosen)
-        if floored:
-            break
-    modes = list(chosen)
-    kept = [chosen[mode] for mode in modes]
+        weights = np.where(crowd.hits[worst], np.minimum(weights, keep), weights)
+    modes, kept = list(chosen), list(chosen.values())
     forecast = Forecast.of(crowd, modes, weights, held_out=False)
     made = OutputFilter(
         modes=crowd.anchors[modes],
@@ -86,21 +96,22 @@ def fit(crowd: Crowd, goal: Goal) -> Fitted:
         radius=crowd.radius,
         attempts=goal.attempts,
     )
+    above = forecast.worst[1] if goal.modes is None else max(after for _, after in forecast.chosen)
+    facts = {"keep": kept, "reached": above <= goal.target, "floor_binds": floored}
     return Fitted(
         calibrator=made,
         modes=modes,
         forecast=forecast,
-        facts={"keep": kept, "reached": reached, "floor_binds": floored},
-        sentences=_sentences(forecast, goal, modes=len(modes), reached=reached, floored=floored),
+        facts=facts,
+        sentences=_sentences(forecast, goal, reached=above <= goal.target, floored=floored),
     )
 
 
 def _next(crowd: Crowd, rates: NDArray[np.float64], chosen: list[int], goal: Goal) -> int | None:
     """The worst candidate that may still be thinned; None: there is none."""
     most = goal.modes or MOST_MODES
-    order = np.argsort(-rates, kind="stable")
-    for candidate in map(int, order):
-        if rates[candidate] <= goal.target:
+    for candidate in map(int, np.argsort(-rates, kind="stable")):
+        if rates[candidate] <= goal.target * _CLOSE:
             return None
         if candidate in chosen:
             return candidate
@@ -111,47 +122,39 @@ def _next(crowd: Crowd, rates: NDArray[np.float64], chosen: list[int], goal: Goa
 
 def _keep(hits: NDArray[np.bool_], weights: NDArray[np.float64], goal: Goal) -> tuple[float, bool]:
     """The probability for a mode beside the others, and whether the acceptance stopped it."""
+    inside, outside = weights[hits], float(weights[~hits].sum())
 
-    def thinned(keep: float) -> NDArray[np.float64]:
-        return np.where(hits, np.minimum(weights, keep), weights)
-
-    def too_much(keep: float) -> bool:
-        return float(thinned(keep).mean()) < goal.min_acceptance
+    def mass(keep: float) -> float:
+        return float(np.minimum(inside, keep).sum())
 
     def enough(keep: float) -> bool:
-        left = thinned(keep)
-        return float(left[hits].sum()) <= goal.target * float(left.sum())
+        return mass(keep) <= goal.target * (mass(keep) + outside)
 
-    low, high = 0.0, 1.0  # at low it is enough, or nothing is
+    def affordable(keep: float) -> bool:
+        return mass(keep) + outside >= goal.min_acceptance * len(weights)
+
+    low, high = 0.0, 1.0  # at low it is enough
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if enough(middle) else (low, middle)
-    if not too_much(low):
+    if affordable(low):
         return low, False
     low, high = low, 1.0  # at high the acceptance is kept
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if too_much(middle) else (low, middle)
+        low, high = (low, middle) if affordable(middle) else (middle, high)
     return high, True
 
 
-def _weights(crowd: Crowd, chosen: dict[int, float]) -> NDArray[np.float64]:
-    weights = np.ones(crowd.hits.shape[1])
-    for mode, keep in chosen.items():
-        weights[crowd.hits[mode]] = np.minimum(weights[crowd.hits[mode]], keep)
-    return weights
-
-
-def _sentences(
-    forecast: Forecast, goal: Goal, *, modes: int, reached: bool, floored: bool
-) -> list[str]:
-    before, after = forecast.worst
-    which = "the densest mode" if modes == 1 else f"{modes} modes"
+def _sentences(forecast: Forecast, goal: Goal, *, reached: bool, floored: bool) -> list[str]:
+    count, (before, after) = len(forecast.chosen), forecast.chosen[0]
+    which = "the densest mode" if count == 1 else f"{count} modes"
     said = [
         f"Rejection by embedding thins {which}: {forecast.acceptance:.1%} of the images are "
-        f"expected to be taken, {1 / max(forecast.acceptance, 1e-9):.2f} are made for each that is "
-        f"delivered, and the worst anchor's rate is expected to fall from {before:.2%} to "
-        f"{after:.2%}."
+        f"expected to be taken, so {1 / max(forecast.acceptance, 1e-9):.2f} are made for each that "
+        "is delivered.",
+        f"Expected on fresh slots: the densest mode from {before:.2%} to {after:.2%}, the worst "
+        f"anchor from {forecast.worst[0]:.2%} to {forecast.worst[1]:.2%}.",
     ]
     if floored:
         said.append(
@@ -159,5 +162,13 @@ def _sentences(
             f"{goal.target:.2%} is met everywhere; a lower --min-acceptance goes further."
         )
     elif goal.modes is None and not reached:
-        said.append(f"{MOST_MODES} modes are as many as a calibrator has; others stay above it.")
+        said.append(
+            f"{MOST_MODES} modes are as many as a calibrator has; others stay above the target of "
+            f"{goal.target:.2%}."
+        )
+    elif goal.modes is not None and count < goal.modes:
+        said.append(
+            f"{goal.modes} modes were asked for; no other that is not a neighbour of these lies "
+            f"above the target of {goal.target:.2%}."
+        )
     return said

@@ -1,6 +1,7 @@
 """A calibration as people read it: as Markdown, in a terminal, and the files of its folder."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from ganaudit.errors import GanauditError
 from ganaudit.files import write_output
 from ganaudit.report import calibrated_charts as charts
 from ganaudit.report import calibrated_page as page
+from ganaudit.report import calibrated_tables as tables
 from ganaudit.report import calibrated_words as said
 from ganaudit.report.calibrated_words import Document
 from ganaudit.report.markdown import bounded, bullets, escape, folded, table
@@ -46,7 +48,8 @@ def render_markdown(document: Document) -> str:
 def _blocks(document: Document) -> Iterator[str]:
     """Paragraphs, tables and lists in order."""
     yield f"# {escape(said.headline(document))}"
-    yield f"**{escape(said.price(document))}**"
+    for sentence in said.lead(document):
+        yield f"**{escape(sentence)}**"
     yield "  \n".join(f"{name}: {escape(value)}" for name, value in said.facts(document))
     yield escape(said.mode(document), most=800)
     yield "## Verdict"
@@ -57,34 +60,38 @@ def _blocks(document: Document) -> Iterator[str]:
     yield table(
         ("Figure", "Value", "95 % interval", "What it means"),
         [
-            (name, value, "; ".join(lines), meaning)
-            for name, value, lines, meaning in said.key_figures(document)
+            (card.name, card.value, "; ".join(card.ends), card.meaning)
+            for card in tables.key_figures(document)
         ],
     )
     yield "## Announced beforehand, and measured"
     yield escape(said.forecast(document))
     yield _list(document["announced"]["sentences"])
     yield table(
-        said.EXPECTED, [(name, *said.in_line(cells)) for name, cells in said.expected(document)]
+        tables.ANNOUNCED,
+        [(name, *tables.in_line(cells)) for name, cells in tables.announced(document)],
     )
     yield "## Chosen modes"
     yield escape(said.met(document), most=800)
-    yield table(said.MODES, map(_mode, said.modes(document)))
+    yield table(tables.MODES, map(_mode, tables.modes(document)))
     yield "## Other dense modes"
     yield escape(said.allowed(document), most=800)
     if document["others"]["grown"]:
-        yield table(said.OTHERS, map(_other, said.grown(document)))
+        yield table(tables.OTHERS, map(_other, tables.grown(document)))
     yield "## What else changed"
     yield escape(said.vendi(document))
     yield escape(said.about_apart(document))
     yield table(
-        said.APART,
-        [(name, *said.in_line(cells), meaning) for name, cells, meaning in said.apart(document)],
+        tables.APART,
+        [
+            (name, *tables.in_line(cells), meaning)
+            for name, cells, meaning in tables.apart(document)
+        ],
     )
-    if reference := said.reference(document):
+    if reference := tables.reference(document):
         yield "### To the real images"
-        yield table(said.REFERENCE, [(name, *said.in_line(cells)) for name, cells in reference])
-    if found := said.discriminator(document):
+        yield table(tables.REFERENCE, [(name, *tables.in_line(cells)) for name, cells in reference])
+    if found := tables.discriminator(document):
         yield "### What the discriminator says"
         yield table(
             ("Figure", "Value", "95 % interval", "What it means"),
@@ -92,7 +99,7 @@ def _blocks(document: Document) -> Iterator[str]:
         )
     yield "## Every figure, before and after"
     yield escape(said.about_difference(document))
-    yield table(said.DIFFERENCE, said.difference(document))
+    yield table(tables.DIFFERENCE, tables.difference(document))
     yield "## What may not be concluded"
     yield bullets(said.cautions(document))
     yield "## Provenance"
@@ -133,12 +140,14 @@ def show(document: Document, folder: Path) -> None:
 
 def _rows(document: Document) -> Iterator[tuple[str, str]]:
     """Name and figure, for people who come back to a calibration; the page explains them."""
-    for name, value, lines, _ in said.key_figures(document):
-        yield name, f"{value} ({'; '.join(lines)})"
-    for name, ((announced, _), _) in said.expected(document):
-        yield f"{name}, announced", announced
-    for number, anchor, cells, against in said.modes(document)[1:]:
-        before, _, after, times = said.in_line(cells)
+    forecasts = [value for _, ((value, _), _) in tables.announced(document)]
+    for card, announced in zip_longest(tables.key_figures(document), forecasts):
+        beside = f" ({'; '.join(card.ends)})" if card.ends else ""
+        yield card.name, f"{card.value}{beside}"
+        if announced is not None:
+            yield "  announced", announced
+    for number, anchor, cells, against in tables.modes(document)[1:]:
+        before, _, after, times = tables.in_line(cells)
         yield (
             f"Mode {number}, anchor {anchor}",
             f"{before}{said.TO}{after}: {times} times what it was, {against}",
@@ -146,12 +155,12 @@ def _rows(document: Document) -> Iterator[tuple[str, str]]:
     most = document["others"]["largest"]
     for effect in [] if most is None else [most]:
         yield "Other mode that grew most", f"anchor {effect['anchor']}: {said.change(effect)}"
-    for name, cells, _ in said.apart(document):
-        behind, chance = said.in_line(cells)
+    for name, cells, _ in tables.apart(document):
+        behind, chance = tables.in_line(cells)
         yield f"{name} to uncalibrated", f"{behind}; by chance alone {chance}"
-    for name, cells in said.reference(document):
-        yield f"{name} to real images", said.TO.join(said.in_line(cells))
-    for row in said.discriminator(document):
+    for name, cells in tables.reference(document):
+        yield f"{name} to real images", said.TO.join(tables.in_line(cells))
+    for row in tables.discriminator(document):
         yield f"Discriminator, {row.name.lower()}", f"{row.value} {row.interval}".strip()
     for name, value in said.facts(document):
         yield name, value
@@ -163,9 +172,9 @@ def _list(sentences: Sequence[str]) -> str:
 
 def _mode(found: tuple[str, str, list[tuple[str, str]], str]) -> Iterable[str]:
     number, anchor, cells, against = found
-    return number, anchor, *said.in_line(cells), against
+    return number, anchor, *tables.in_line(cells), against
 
 
 def _other(found: tuple[str, list[tuple[str, str]], str]) -> Iterable[str]:
     anchor, cells, p = found
-    return anchor, *said.in_line(cells), p
+    return anchor, *tables.in_line(cells), p

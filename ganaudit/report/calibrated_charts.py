@@ -22,9 +22,7 @@ def draw(document: Document) -> dict[str, "Figure"]:
     return drawing.draw(_CHARTS, document)
 
 
-def write(
-    document: Document, folder: Path, formats: Sequence[str] = ("svg", "png")
-) -> list[Path]:
+def write(document: Document, folder: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Write every chart into `folder`; the paths. The same document gives the same bytes."""
     return drawing.save(draw(document), folder, formats)
 
@@ -79,4 +77,9 @@ def _mode_rates(axes: "Axes", document: Document) -> None:
     axes.set_xticks(range(1, len(modes) + 1, 1 if len(modes) <= 8 else 5))
 
 
-_CHARTS: dict[str, Chart] = {"mode_rates": _mode_rates, "mccs_boxes": figures.draw_boxes}
+def _boxes(axes: "Axes", document: Document) -> None:
+    axes.use_sticky_edges = False  # the box of a single mode has no width: it would be the edge
+    figures.draw_boxes(axes, document)
+
+
+_CHARTS: dict[str, Chart] = {"mode_rates": _mode_rates, "mccs_boxes": _boxes}

@@ -5,6 +5,7 @@ attacker's. The same document and pictures give the same bytes.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,29 @@ from typing import Any
 from markupsafe import Markup
 
 from ganaudit.report import calibrated_charts as charts
+from ganaudit.report import calibrated_tables as tables
 from ganaudit.report import calibrated_words as said
 from ganaudit.report import words
 from ganaudit.report.calibrated_words import Document
-from ganaudit.report.html import Album, Picture, Wall, css, page, pairs
+from ganaudit.report.captions import wall
+from ganaudit.report.html import Album, Picture, css, page, pairs
 
 _NAME = re.compile(r"(anchors|before|after)-[0-9]{1,19}\.(png|jpg)")
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures side by side.
+
+    Attributes:
+      title: of them.
+      pictures: each with its style: "far" beyond the radius, "still" within it, or none.
+      caption: below them.
+    """
+
+    title: str
+    pictures: list[tuple[Picture, str]]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -27,16 +45,14 @@ class Mode:
     Attributes:
       anchor: its own.
       rates: before and after, where it is one of the chosen ones.
-      first: of its first slots, each before and after.
-      still: how many of them are still within the radius.
+      slots: the first ones of the mode, before and after.
       nearest: samples nearest to the anchor, before and after.
     """
 
     anchor: Picture
     rates: str
-    first: list[tuple[Picture, Picture]]
-    still: int
-    nearest: list[tuple[str, Wall]]
+    slots: list[Strip]
+    nearest: list[Strip]
 
 
 def render(document: Document, gallery: Path | None) -> str:
@@ -51,6 +67,7 @@ def render(document: Document, gallery: Path | None) -> str:
         "calibrated.html.jinja",
         document=document,
         said=said,
+        tables=tables,
         words=words,
         css=css("report.css", "calibrated.css"),
         modes=[_mode(shown, document, album) for shown in document["gallery"] or ()],
@@ -63,20 +80,29 @@ def _mode(shown: Document, document: Document, album: Album) -> Mode:
     slot = shown["anchor"]["slot"]
     rates = [said.change(one) for one in document["modes"] if one["anchor"] == slot]
     nowhere: dict[str, Any] = {"distance": None, "within": None}
-    anchor = album.picture({**nowhere, **shown["anchor"]}, "anchor")
     return Mode(
-        anchor=anchor,
-        rates=f"{rates[0]} of fresh samples." if rates else "",
-        first=[
-            (
-                album.picture(one["before"], "before: sample"),
-                album.picture(one["after"], "after: sample"),
-            )
-            for one in shown["same_slots"]
-        ],
-        still=sum(1 for one in shown["same_slots"] if one["after"]["within"]),
+        anchor=album.picture({**nowhere, **shown["anchor"]}, "anchor"),
+        rates=f"{rates[0]} of fresh samples" if rates else "",
+        slots=_slots(shown["same_slots"], album) if shown["same_slots"] else [],
         nearest=[
-            (title, album.wall({"neighbors": shown[side]}, anchor=anchor))
-            for side, title in (("before", "Before"), ("after", "Behind the calibrator"))
+            _nearest(shown["before"], album, "before", "Before: the nearest samples"),
+            _nearest(shown["after"], album, "after", "Behind the calibrator: the nearest samples"),
         ],
     )
+
+
+def _slots(pairs: Sequence[Document], album: Album) -> list[Strip]:
+    before = [album.picture(pair["before"], "before: sample") for pair in pairs]
+    after = [album.picture(pair["after"], "after: sample") for pair in pairs]
+    within = [pair["after"]["within"] is True for pair in pairs]
+    framed = [(one, "still" if inside else "") for one, inside in zip(after, within, strict=True)]
+    first, still = said.first_slots(len(pairs)), said.still(sum(within), len(pairs))
+    return [
+        Strip("Before: the first slots of this mode", [(one, "") for one in before], first),
+        Strip("Behind the calibrator: the same slots", framed, still),
+    ]
+
+
+def _nearest(shown: Sequence[Document], album: Album, when: str, title: str) -> Strip:
+    pictures = [album.picture(one, f"{when}: sample") for one in shown]
+    return Strip(title, [(one, "far" if one.far else "") for one in pictures], wall(shown))

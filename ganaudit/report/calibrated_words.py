@@ -1,24 +1,15 @@
-"""What calibration.json says, in words and cells: page, Markdown and terminal say the same."""
+"""What calibration.json says, in sentences: page, Markdown and terminal say the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ganaudit.report import words
-from ganaudit.report.compared import rows as compared_rows
-from ganaudit.report.meanings import Row, row
 from ganaudit.report.words import Interval
 
 Document = Mapping[str, Any]  # calibration.json
 
 NAME = "calibration.json"
 TO = " → "  # between what was and what is
-MODES = ("Mode", "Anchor", "Before", "Announced", "After", "After / before", "Target")
-EXPECTED = ("Figure", "Announced", "Measured")
-OTHERS = ("Anchor", "Before", "After", "After / before", "Significance")
-APART = ("Figure", "Behind the calibrator", "By chance alone", "What it means")
-REFERENCE = ("Figure", "Before", "After")
-DIFFERENCE = ("Figure", "Before", "After", "After - before", "95 % interval")
-NOT_SAID = "not announced"
 _OUTCOMES = {
     "thinned": "",
     "nothing": "This calibrator did not thin what it was to thin: ",
@@ -26,99 +17,84 @@ _OUTCOMES = {
 }
 _TYPES = {
     "regions": (
-        "A latent that falls into the region of a chosen mode is kept with a probability, else "
-        "drawn again"
+        "A latent in the region of a chosen mode is kept with a probability, else drawn again"
     ),
-    "cells": (
-        "A latent is kept with the probability of the cell of latents that it falls into, else "
-        "drawn again"
-    ),
+    "cells": "A latent is kept with the probability of the cell it falls into, else drawn again",
     "mixture": "Latents are drawn from a mixture of Gaussians instead of the generator’s own prior",
     "filter": (
-        "Every image is embedded, and one that lies within the radius of a chosen mode is "
-        "delivered with a probability, else another is made"
+        "An image within the radius of a chosen mode is delivered with a probability, else another "
+        "one is made"
     ),
     "refiner": "Every latent is moved by a few steps that raise the discriminator’s score",
 }
-_TARGETS = {
-    "below": "below it",
-    "at": "not told apart from it",
-    "above": "still above it",
-}
-_COMPANIONS = (
-    (
-        "Fréchet distance",
-        "frechet_distance",
-        "Between the means and covariances of two clouds of embeddings; 0 if these agree.",
-    ),
-    (
-        "Kernel distance",
-        "kernel_distance",
-        "The same without assuming a shape; about 0 if the clouds agree.",
-    ),
-)
-_FIDELITY = (*((name, key) for name, key, _ in _COMPANIONS), ("Density", "density"))
+_THINNED_PRIOR = ("regions", "cells", "filter")  # what is left keeps its proportions
+_SURELY = 1e-6  # a share of slots that is as good as none
 
 
 def headline(document: Document) -> str:
     """What became of the densest chosen mode, and of the worst of all; the outcome before it."""
-    outcome = document["verdict"]["outcome"]
+    outcome, worst = document["verdict"]["outcome"], document["worst"]
     start = _OUTCOMES.get(outcome, f"This calibration ended as {words.named(outcome)}: ")
-    first, worst = document["modes"][0], document["worst"]
     whose = "the chosen mode" if len(document["modes"]) == 1 else "the densest chosen mode"
-    said = f"{whose} {_went(first)} of what this generator shows"
-    all_anchors = f"the worst of {words.counted(document['sizes']['anchors'], 'anchor')}"
-    link = ", but " if outcome == "moved" else "; "
-    if outcome == "moved" and not _rose(worst):
-        many = document["others"]["grown"]
-        grew = f"{words.counted(len(many), 'other dense mode')} grew by more than is allowed for"
-        said, link = f"{said}, but {grew}", "; "
-    text = f"{start}{said}{link}{all_anchors} {_went(worst)}."
+    said = f"{whose} {went(document['modes'][0])} of what this generator shows"
+    link = "; "
+    if outcome == "moved":
+        grown = len(document["others"]["grown"])
+        if grown:
+            said += f", but {words.counted(grown, 'other mode')} grew by more than is allowed for"
+        elif _rose(worst):
+            link = ", but "
+    anchors = words.counted(document["sizes"]["anchors"], "anchor")
+    text = f"{start}{said}{link}the worst of {anchors} {went(worst)}."
     return text[0].upper() + text[1:]
+
+
+def lead(document: Document) -> list[str]:
+    """What to know next: which method to try where this one did not thin, and what it costs."""
+    verdict = document["verdict"]
+    advice = [] if verdict["outcome"] == "thinned" or verdict["next"] is None else [verdict["next"]]
+    return [*advice, price(document)]
 
 
 def price(document: Document) -> str:
     """What is taken of what is proposed, and what an image costs."""
     taken, cost = document["acceptance"], document["images_per_image"]
-    if document["type"] == "refiner":
-        return f"{_TYPES['refiner']}: none is left out."
-    share = words.with_interval(taken, share=True)
+    if taken["estimate"] == 1:
+        return f"{how(document)} None is left out."
+    share = f"Its acceptance is {words.with_interval(taken, share=True)}"
+    if cost["estimate"] is None:
+        return f"{share}; what a delivered image costs is not known."
     if cost["estimate"] == 1:
-        made = "an image is rendered once, as without it"
-    elif cost["estimate"] is None:
-        made = "what a delivered image costs is not known"
-    else:
-        made = f"{words.with_interval(cost)} images are made for each that is delivered"
-    return f"Its acceptance is {share}: {made}."
+        return f"{share}: other latents are drawn again before anything is made of them."
+    return f"{share}: {words.with_interval(cost)} images are made for each that is delivered."
 
 
 def how(document: Document) -> str:
-    """How this type of calibrator works; the generator itself is never touched."""
-    done = _TYPES.get(document["type"], f"It is of the type {words.named(document['type'])}")
-    return f"{done}. The generator itself is unchanged."
+    """How this type of calibrator works."""
+    unknown = f"Its type is {words.named(document['type'])}"
+    return f"{_TYPES.get(document['type'], unknown)}."
 
 
 def mode(document: Document) -> str:
-    """What is meant by a mode, its rate and a fresh sample."""
-    reported = {"descriptor": document["descriptor"]}
+    """What is meant by a mode and its rate, and where rates are measured."""
     seeds = document["seeds"]
     return (
-        f"A mode is an identity that repeats: whatever lies within the radius "
-        f"{words.reach(document['radius'])} of its anchor, an image of this generator, as an angle "
-        f"between embeddings, a fraction of pi, under {words.descriptor(reported)}. Its rate is "
-        "the share of samples there. All rates are of fresh samples, of seed "
-        f"{seeds['fresh']}; the calibrator was fitted on those of seed {seeds['fit']}."
+        "A mode is an identity that repeats: whatever lies within the radius "
+        f"{words.reach(document['radius'])} of its anchor, an image of this generator. That is an "
+        f"angle between embeddings, as a fraction of pi, under {words.descriptor(document)}. Its "
+        f"rate is the share of samples there: of fresh ones, of seed {seeds['fresh']}, while the "
+        f"calibrator was fitted on those of seed {seeds['fit']}."
     )
 
 
 def sizes(document: Document) -> str:
     """How many anchors met how many fresh samples."""
     found = document["sizes"]
-    return (
-        f"m = {words.counted(found['anchors'], 'anchor')} against "
-        f"n = {words.counted(found['before'], 'sample')} before and "
-        f"n = {words.counted(found['after'], 'sample')} after"
-    )
+    anchors = f"m = {words.counted(found['anchors'], 'anchor')} against n = "
+    if found["before"] == found["after"]:
+        return f"{anchors}{words.counted(found['before'], 'fresh sample')}, before and after"
+    before, after = words.count(found["before"]), words.count(found["after"])
+    return f"{anchors}{before} fresh samples before and {after} after"
 
 
 def facts(document: Document) -> list[tuple[str, str]]:
@@ -127,7 +103,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
     described = "none: embeddings were given" if card is None else words.named(card["name"])
     return [
         ("Generator", words.named(document["generator"]["name"])),
-        ("Method", f"{words.named(document['method'])}, type {words.named(document['type'])}"),
+        ("Method", f"{words.named(document['method'])} ({words.named(document['type'])})"),
         ("Descriptor", described),
         ("Size", sizes(document)),
     ]
@@ -135,181 +111,99 @@ def facts(document: Document) -> list[tuple[str, str]]:
 
 def target(document: Document) -> str:
     """The rate that chosen modes were to come down to."""
-    return (
-        f"The target is {words.percent(document['target'])}: "
-        f"{words.named(document['target_origin'])}."
-    )
-
-
-def key_figures(document: Document) -> list[tuple[str, str, list[str], str]]:
-    """The four that stand at the top: (name, value, lines of intervals, meaning)."""
-    first, worst = document["modes"][0], document["worst"]
-    taken, cost = document["acceptance"], document["images_per_image"]
-    many = len(document["modes"])
-    return [
-        (
-            "The chosen mode" if many == 1 else f"The densest of {many} chosen modes",
-            change(first),
-            _ends(first),
-            f"Share of fresh samples within the radius of its anchor. {target(document)}",
-        ),
-        (
-            "The worst of all anchors",
-            change(worst),
-            _ends(worst),
-            "The most crowded of the same anchors, before and after, whichever it is: chosen on "
-            "one half of the samples, scored on the other.",
-        ),
-        (
-            "Acceptance",
-            words.estimate(taken, share=True),
-            [words.interval(taken, share=True)],
-            f"Share of proposals that is taken; at least {words.level(document['min_acceptance'])} "
-            f"was asked for. {unaccepted(document)}",
-        ),
-        (
-            "Images made per image",
-            words.estimate(cost),
-            [words.interval(cost)],
-            how(document),
-        ),
-    ]
+    origin = words.named(document["target_origin"])
+    return f"The target is {words.percent(document['target'])}, {origin}."
 
 
 def unaccepted(document: Document) -> str:
     """How often nothing is taken within the attempts."""
     share, most = document["unaccepted"], words.counted(document["attempts"], "proposal")
     if not share:
-        return f"Within {most} every slot has one."
-    few = "fewer than one slot in a million has"
-    if share >= 1e-6:
-        few = f"{words.percent(share)} of the slots have"
-    return f"Within {most} {few} none: there the last one stands."
+        return f"Every slot has one within {most}."
+    if share < _SURELY:
+        return f"Fewer than one slot in a million has none within {most}."
+    return (
+        f"{words.percent(share)} of the slots have none within {most}: there the last one stands."
+    )
 
 
 def change(effect: Document) -> str:
     """A rate before and after: 9.80 % → 0.41 %."""
-    before, after = (words.estimate(effect[side], share=True) for side in ("before", "after"))
-    return f"{before}{TO}{after}"
+    before, after = (_rate(effect[side]) for side in ("before", "after"))
+    return words.UNKNOWN if before == after == words.UNKNOWN else f"{before}{TO}{after}"
 
 
-def expected(document: Document) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The densest mode, the worst and the acceptance: (name, (value, interval) of two columns)."""
-    said, first, worst = document["announced"]["forecast"], document["modes"][0], document["worst"]
-    chosen = said["chosen"][:1] if said else []
-    taken = document["acceptance"]
-    return [
-        (
-            "The densest chosen mode",
-            [(_pair(chosen[0]) if chosen else NOT_SAID, ""), (change(first), _both_ends(first))],
-        ),
-        (
-            "The worst of all anchors",
-            [(_pair(said["worst"]) if said else NOT_SAID, ""), (change(worst), _both_ends(worst))],
-        ),
-        (
-            "Acceptance",
-            [(words.percent(said["acceptance"]) if said else NOT_SAID, ""), _share(taken)],
-        ),
-    ]
+def went(effect: Document) -> str:
+    """What became of a rate: fell, rose or, where that is not beyond noise, went."""
+    before, after = effect["before"], effect["after"]
+    if before["estimate"] is None or after["estimate"] is None:
+        return "is not known"
+    high = effect["ratio"]["high"]
+    fell = high is not None and high < 1
+    verb = "rose" if _rose(effect) else "fell" if fell else "went"
+    return f"{verb} from {_rate(before)} to {_rate(after)}"
 
 
 def forecast(document: Document) -> str:
     """On what the announcement rests."""
     said = document["announced"]["forecast"]
     if said is None:
-        return "No rate was announced: this method cannot tell beforehand what it will do."
-    if said["held_out"]:
-        return (
-            "Announced from samples of the fitted run, each judged by what it took no part in "
-            "fitting; measured on fresh ones."
-        )
-    return (
-        "Announced from the samples that the calibrator was fitted on, which flatters it; measured "
-        "on fresh ones."
+        return "No rates were announced: this method cannot tell beforehand what becomes of them."
+    where = (
+        "on samples of the fitted run that took no part in fitting"
+        if said["held_out"]
+        else "on the samples that the calibrator was fitted on, which flatters it"
     )
-
-
-def modes(document: Document) -> list[tuple[str, str, list[tuple[str, str]], str]]:
-    """The chosen modes: (number, anchor, (value, interval) of four columns, the target)."""
-    said = document["announced"]["forecast"]
-    announced = said["chosen"] if said else []
-    return [
-        (
-            words.count(number),
-            str(effect["anchor"]),
-            [
-                _share(effect["before"]),
-                (_pair(announced[number - 1]) if number <= len(announced) else NOT_SAID, ""),
-                _share(effect["after"]),
-                _times(effect["ratio"]),
-            ],
-            _TARGETS.get(effect["against_target"], words.UNKNOWN),
-        )
-        for number, effect in enumerate(document["modes"], start=1)
-    ]
+    return f"Rates were announced from what it does {where}; they were measured on fresh ones."
 
 
 def met(document: Document) -> str:
-    """How many of the chosen modes are where they should be."""
-    found = [effect["against_target"] for effect in document["modes"]]
-    above, many = found.count("above"), len(found)
-    start = f"{words.counted(many, 'mode')} {'was' if many == 1 else 'were'} chosen"
-    asked = document["modes_asked"]
-    why = (
-        "until the worst anchor met the target or the acceptance came to its floor"
-        if asked == "auto"
-        else "as was asked for"
+    """How many modes were chosen, and how many of them are where they should be."""
+    found = document["modes"]
+    above = sum(one["against_target"] == "above" for one in found)
+    asked = "as many as were asked for"
+    if document["modes_asked"] == "auto":
+        asked = "added until the worst anchor met the target or the acceptance its floor"
+    still = f"{words.count(above)} {'is' if above == 1 else 'are'} still above it"
+    return (
+        f"{words.counted(len(found), 'mode')}, {asked}. {target(document)} "
+        f"{still if above else 'None is still above it'}."
     )
-    rest = "None is still above it." if not above else f"{above} of them still above it."
-    return f"{start}, {why}. {target(document)} {rest}"
 
 
 def allowed(document: Document) -> str:
-    """How much a mode that is left alone may grow, and why."""
-    others = document["others"]
-    growth = f"{words.number(others['allowed'])} times"
-    looked = words.counted(others["looked_at"], "other dense mode")
-    most = others["largest"]
-    said = (
-        f"What is taken away from some modes is shared out among all others, so each of them may "
-        f"get to {growth} its rate, and none to more. {looked} {_were(others['looked_at'])} looked "
-        "at"
-    )
-    grown = len(others["grown"])
-    if not others["looked_at"]:
-        return f"{said}."
-    if not grown:
-        said += f": none is shown to have grown beyond {growth}"
+    """How much a mode that is left alone may grow, and what became of those."""
+    others, most = document["others"], document["others"]["largest"]
+    times = f"{words.number(others['allowed'])} times"
+    if document["type"] in _THINNED_PRIOR:
+        start = f"What some modes lose, all others share: each may get to {times} its rate"
+        start += ", 1 / acceptance"
     else:
-        said += f": {words.count(grown)} grew beyond that, by more than chance allows"
+        start = f"Modes that were not to be thinned may get to {times} their rate"
+    if not others["looked_at"]:
+        return f"{start}. There is no other dense mode."
+    grown = len(others["grown"])
+    said = f"{start}. Of {words.counted(others['looked_at'], 'other dense mode')} "
+    if grown:
+        said += f"{words.count(grown)} grew beyond that by more than chance allows."
+    else:
+        said += "none is shown to have grown beyond that."
     if most is None:
-        return f"{said}."
-    rates = f"from {_rate(most['before'])} to {_rate(most['after'])}"
-    ratio = words.with_interval(most["ratio"])
-    return f"{said}. The one that grew most for sure, anchor {most['anchor']}: {rates}, {ratio}."
-
-
-def grown(document: Document) -> list[tuple[str, list[tuple[str, str]], str]]:
-    """Modes that paid for it: (anchor, (value, interval) of three columns, p)."""
-    return [
-        (
-            str(effect["anchor"]),
-            [_share(effect["before"]), _share(effect["after"]), _times(effect["ratio"])],
-            words.probability(effect["p"]),
-        )
-        for effect in document["others"]["grown"]
-    ]
+        return said
+    return (
+        f"{said} The one that grew most for sure, anchor {most['anchor']}, {went(most)}: "
+        f"{words.with_interval(most['ratio'])} times what it was."
+    )
 
 
 def pictures(document: Document) -> str:
     """What the pictures show."""
-    shown = document["gallery"]
-    which = "The chosen mode" if len(shown) == 1 else f"The first {len(shown)} chosen modes"
+    shown = len(document["gallery"])
+    which = "The densest chosen mode" if shown == 1 else f"The first {shown} chosen modes"
     return (
-        f"{which}. Above, slots whose sample was in the mode, and what the same slots show behind "
-        "the calibrator; what lies within the radius has a frame. Below, the samples nearest to "
-        "the anchor: there are fewer of them afterwards, so they lie farther from it. Those beyond "
+        f"{which}. First come slots whose sample lay in the mode, and what these slots show behind "
+        "the calibrator: what is still in the mode has a frame. Then come the samples nearest to "
+        "the anchor, before and after: where fewer are left, they lie farther away. Those beyond "
         "the radius are smaller and faded."
     )
 
@@ -320,120 +214,71 @@ def first_slots(many: int) -> str:
 
 
 def still(within: int, many: int) -> str:
-    """How many of them are what they were."""
+    """How many of them are in the mode as before."""
     inside = {0: "None", many: "All"}.get(within, words.count(within))
-    return f"{inside} of them still within the radius."
-
-
-def apart(document: Document) -> list[tuple[str, list[tuple[str, str]], str]]:
-    """How far the samples moved: (name, (value, interval) behind it and by chance, meaning)."""
-    found = document["companions"]
-    return [
-        (name, [_figure(found[side][key]) for side in ("to_uncalibrated", "noise")], meaning)
-        for name, key, meaning in _COMPANIONS
-    ]
+    return f"{inside} of them {'is' if within in (0, 1) else 'are'} still within the radius."
 
 
 def about_apart(document: Document) -> str:
-    """What is compared there."""
+    """What is compared with what."""
     rows = words.count(document["companions"]["rows"])
     return (
-        f"{rows} samples of the fitted run against {rows} fresh ones. Taking a mode away moves the "
-        "samples, and so it should: what counts is how far beside two samples without the "
-        "calibrator, which differ by chance alone."
+        f"How far {rows} calibrated samples lie from as many of the fitted run, and beside it how "
+        "far uncalibrated ones do by chance alone. Thinning a mode has to move the samples: how "
+        "far beyond chance says how much was changed."
     )
 
 
-def reference(document: Document) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Distances to real images, before and after; none without a reference."""
-    found = document["companions"]["to_reference"]
-    if found is None:
-        return []
-    sides = found["before"], found["after"]
-    rows = [
-        (name, [_figure(side[key]) for side in sides])
-        for name, key in _FIDELITY
-        if all(key in side for side in sides)
-    ]
-    if all("coverage" in side for side in sides):
-        rows.append(("Coverage", [(words.percent(side["coverage"]), "") for side in sides]))
-    return rows
-
-
-def discriminator(document: Document) -> list[Row]:
-    """What the discriminator says of fakes; nothing where none was used."""
-    found = document.get("discriminator")
-    if found is None:
-        return []
-    return [
-        row("Score before", found["before"], "Of fakes, the discriminator’s raw output."),
-        row("Score after", found["after"], "Of the same slots, after their latents were moved."),
-        Row(
-            "Raised",
-            words.percent(found["raised"]),
-            "",
-            "Share of slots whose score is higher than it was.",
-        ),
-        Row(
-            "Furthest move",
-            words.number(found["furthest"]),
-            "",
-            "Largest change of any coordinate of a latent.",
-        ),
-    ]
-
-
-def difference(document: Document) -> list[tuple[str, ...]]:
-    """Every figure of both audits, a row each, in the order of DIFFERENCE."""
-    return compared_rows({"figures": document["difference"]})
-
-
 def about_difference(document: Document) -> str:
-    """What the star means, and what an anchor is there."""
+    """What the star means, and whose anchors these are."""
     found = sum(line["told_apart"] for line in document["difference"])
     return (
-        f"Two audits of the fresh slots, each with anchors of its own. "
-        f"{words.counted(found, 'figure')} of {len(document['difference'])} marked *: the 95 % "
-        "interval of the difference leaves 0 out. Each is judged alone; of 20 figures of two equal "
-        "generators one will be marked."
+        "Two audits of the fresh slots, each with anchors of its own, so that modes that are new "
+        f"would show. {words.counted(found, 'figure')} of {len(document['difference'])} marked *: "
+        "the 95 % interval of the difference leaves 0 out. Each is judged alone; of 20 figures of "
+        "two equal generators one will be marked."
     )
 
 
 def vendi(document: Document) -> str:
     """The effective number of different samples, before and after."""
-    found = [line for line in document["difference"] if line["figure"] == "vendi-1"]
-    if not found or found[0]["a"]["estimate"] is None or found[0]["b"]["estimate"] is None:
-        return "The Vendi score, an effective number of different samples, is not known."
-    before, after = (words.with_interval(found[0][side]) for side in ("a", "b"))
-    return (
-        f"The Vendi score, an effective number of different samples, was {before} and is {after}."
-    )
+    what = "The Vendi score, an effective number of different samples,"
+    for line in document["difference"]:
+        sides = line["a"], line["b"]
+        if line["figure"] == "vendi-1" and None not in [side["estimate"] for side in sides]:
+            before, after = map(words.with_interval, sides)
+            return f"{what} was {before} and is {after}."
+    return f"{what} is not known."
 
 
 def cautions(document: Document) -> list[str]:
-    """What may not be concluded from any calibration."""
+    """What may not be concluded from a calibration."""
     least = words.level(min(1.0, 3 / max(1, document["sizes"]["anchors"])))
-    reported = {"descriptor": document["descriptor"]}
+    nature = (
+        "No identity is added: samples of some modes are left out, and all others get more "
+        "frequent in proportion."
+        if document["type"] in _THINNED_PRIOR
+        else "Latents are no longer those of the generator’s own prior: nobody trained it on them."
+    )
     return [
-        "Nothing new is made: the calibrator takes samples of some modes away, and all others get "
-        "more frequent in proportion. The generator has as many identities as before.",
-        f"All of it holds under {words.descriptor(reported)} and this radius: another may join or "
+        nature,
+        f"All of it holds under {words.descriptor(document)} and this radius: another may join or "
         "part images otherwise.",
         f"Modes rarer than {least} (3/m) may hold no anchor at all: whether they grew is not "
         "known.",
-        "It belongs to these weights: another release of the generator needs one of its own.",
         "An interval that holds the target does not show that the target was reached.",
-        "MCCS, its mean mu and spread sigma hold at this number of samples and compare at equal n "
-        "only.",
+        "The calibrator belongs to these weights: another release needs one of its own.",
+        "MCCS, its mean mu and spread sigma move with the number of samples and compare at equal "
+        "n only.",
     ]
 
 
 def provenance(document: Document) -> dict[str, Any]:
     """Everything that is known of where it comes from, by title."""
-    about = ("target", "target_origin", "min_acceptance", "modes_asked", "seeds")
-    made = ("method", "type", "attempts", "settings", "calibrator", "unaccepted")
+    asked = ("target", "target_origin", "min_acceptance", "modes_asked", "seeds")
+    made = ("method", "type", "attempts", "unaccepted", "settings", "calibrator")
     return {
-        "Request": {name: document[name] for name in about},
+        "Request": {name: document[name] for name in asked},
         "Calibrator": {name: document[name] for name in made},
         "Found while fitting": document["announced"]["facts"],
         "Generator": document["generator"],
@@ -443,58 +288,10 @@ def provenance(document: Document) -> dict[str, Any]:
     }
 
 
-def in_line(values: Iterable[tuple[str, str]]) -> list[str]:
-    """Values with their intervals as cells of text."""
-    return [f"{value} ({ends})" if ends else value for value, ends in values]
-
-
-def _went(effect: Document) -> str:
-    before, after = effect["before"], effect["after"]
-    if before["estimate"] is None or after["estimate"] is None:
-        return "is not known"
-    verb = "rose" if _rose(effect) else "fell" if _fell(effect) else "went"
-    return f"{verb} from {_rate(before)} to {_rate(after)}"
-
-
 def _rose(effect: Document) -> bool:
     low = effect["ratio"]["low"]
     return low is not None and low > 1
 
 
-def _fell(effect: Document) -> bool:
-    high = effect["ratio"]["high"]
-    return high is not None and high < 1
-
-
 def _rate(rate: Interval) -> str:
     return words.estimate(rate, share=True)
-
-
-def _were(many: int) -> str:
-    return "was" if many == 1 else "were"
-
-
-def _pair(rates: Sequence[float]) -> str:
-    return TO.join(map(words.percent, rates))
-
-
-def _share(rate: Interval) -> tuple[str, str]:
-    return words.estimate(rate, share=True), words.interval(rate, share=True)
-
-
-def _times(ratio: Interval) -> tuple[str, str]:
-    return words.estimate(ratio), words.interval(ratio)
-
-
-def _figure(value: Any) -> tuple[str, str]:
-    if isinstance(value, Mapping):
-        return words.estimate(value), words.interval(value)
-    return words.number(value), ""
-
-
-def _ends(effect: Document) -> list[str]:
-    return [f"{side} {words.interval(effect[side], share=True)}" for side in ("before", "after")]
-
-
-def _both_ends(effect: Document) -> str:
-    return "; ".join(_ends(effect))

@@ -33,7 +33,7 @@ _LONG, _MANY = 2000, 400  # characters of a value and values of a table of prove
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _JOINED = re.compile(
-    r"(?<=\d) (?=%)|(?<=\b[mn]) (?== \d)|(?<=\b[mn] =) (?=\d)"
+    r"(?<=\d) (?=%)|(?<=\b[mn]) (?== \d)|(?<=\b[mn] =) (?=\d)|(?<=\b1) (?=/ )|(?<=\b1 /) "
 )  # not parted by a line
 
 
@@ -120,6 +120,7 @@ class Album:
         self._left = _ALL
 
     def wall(self, shown: Mapping[str, Any], *, anchor: Picture | None = None) -> Wall:
+        """An anchor, unless it is given, and its neighbours as a gallery of a report has them."""
         near = sorted(
             shown["neighbors"],
             key=lambda row: math.inf if row["distance"] is None else row["distance"],
@@ -132,6 +133,7 @@ class Album:
         )
 
     def picture(self, shown: Mapping[str, Any], what: str) -> Picture:
+        """One picture, or a placeholder; `what` it is goes before the number of its slot."""
         far = shown["within"] is False
         alt = f"{what} {shown['slot']}"
         if shown["distance"] is not None:

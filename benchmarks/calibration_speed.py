@@ -1,11 +1,13 @@
 """Latents behind a calibrator against the bare prior: what deciding about them costs.
 
-    python benchmarks/calibration_speed.py [--count 4096] [--size 512] [--rounds 9]
+    python benchmarks/calibration_speed.py [--count 4096] [--size 512] [--batch 256] [--rounds 9]
 
 Drawing as a calibrated generator does, `Space.draw` and then `redraw`, against `Space.draw` alone.
-A slot of which a share `a` of proposals is taken draws 1 / a latents, so no sampler is faster than
-the prior's rate times a. Both alternate in one process; the median of their ratios over a is the
-figure, and the aim is .5.
+A slot of which a share a of proposals is taken draws 1 / a latents, so no sampler is faster than
+the prior's rate times a. Both alternate in one process and one thread; the median of their ratios
+of processor time, over a, is the figure. The aim is .5 for a normal prior. A uniform one takes a
+third of the time to draw, since nothing is inverted, and what looks at it in normal coordinates
+inverts it after all: its ratios are for information.
 """
 
 import argparse
@@ -16,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ganaudit.calibration.cells import CellSampler, MixtureSampler
-from ganaudit.calibration.latents import LatentSampler, Space, redraw
+from ganaudit.calibration.latents import Space, redraw
 from ganaudit.calibration.regions import LinearRegion, RegionSampler
 from ganaudit.slots import Prior, Stream, noise_seeds_of
 
@@ -69,14 +72,14 @@ def regions(space: Space, count: int, mass: float) -> RegionSampler:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came back."""
+    """Seconds of processor time, and what came back."""
     begin = time.process_time()
     found = work()
     return time.process_time() - begin, found
 
 
 def ratios_of(
-    sampler: LatentSampler, slots: NDArray[np.int64], *, rounds: int, batch: int
+    sampler: Any, slots: NDArray[np.int64], *, rounds: int, batch: int
 ) -> tuple[list[float], float, float]:
     """(Latents a second behind the sampler) / (bare latents a second times the acceptance).
 
@@ -97,7 +100,8 @@ def ratios_of(
             proposals += int(redraw(sampler, latents, own).attempts.sum())
         return proposals
 
-    bare(), behind()
+    bare()
+    behind()
     ratios, seconds, acceptance = [], [], 1.0
     for _ in range(rounds):
         alone, _ = timed(bare)
@@ -114,14 +118,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4096)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch", type=int, default=64, help="slots that are asked for together")
+    parser.add_argument("--batch", type=int, default=256, help="slots that are asked for together")
     given = parser.parse_args()
     slots = np.arange(given.count)
     worst = np.inf
-    for prior in ("normal", "uniform"):
-        known: Prior = "normal" if prior == "normal" else "uniform"
-        space = Space((given.size,), known)
-        samplers: dict[str, LatentSampler] = {
+    priors: tuple[Prior, ...] = ("normal", "uniform")
+    for prior in priors:
+        space = Space((given.size,), prior)
+        samplers: dict[str, Any] = {
             "gmm, cell": cells(space, 0.6),
             "gmm, cell, half refused": cells(space, 0.0),
             "gmm, mixture": mixture(space),
@@ -129,17 +133,21 @@ def main() -> None:
             "importance, 8 regions": regions(space, REGIONS, 0.027),
         }
         for name, sampler in samplers.items():
-            ratios, acceptance, speed = ratios_of(
-                sampler, slots, rounds=given.rounds, batch=given.batch
-            )
+            with threadpool_limits(1):
+                ratios, acceptance, speed = ratios_of(
+                    sampler, slots, rounds=given.rounds, batch=given.batch
+                )
             middle = float(np.median(ratios))
-            worst = min(worst, middle)
+            aim = f" (aim {AIM})" if prior == "normal" else ""
+            worst = min(worst, middle) if aim else worst
             print(
                 f"{prior:8} {name:24} acceptance {acceptance:.2f}  {speed:8,.0f} latents/s  ratio "
-                f"{middle:.2f}, {min(ratios):.2f} to {max(ratios):.2f} (aim {AIM})",
+                f"{middle:.2f}, {min(ratios):.2f} to {max(ratios):.2f}{aim}",
                 flush=True,
             )
-    print("holds" if worst >= AIM else "DOES NOT HOLD", f"the least ratio is {worst:.2f}")
+    print(
+        "holds" if worst >= AIM else "DOES NOT HOLD", f"the least ratio with an aim is {worst:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ from ganaudit.checkpoints.opened import open_network
 from ganaudit.checkpoints.state_dicts import fill, read_state_dict
 from ganaudit.errors import ConfigError, PluginError, one_line
 from ganaudit.files import is_file, sha256_of
+from ganaudit.networks.stylegan2_discriminator import DiscriminatorEpilogue
 from ganaudit.registry import bind
 from ganaudit.userfile import import_file
 
-_PYTHON = "python:"
+_PYTHON, _CHECKPOINT = "python:", "checkpoint:"
 _ROLE = "D"
+_SAME = 1e-2  # of the largest logit: kernels of another batch size, and TF32, change less
 
 
 class Discriminator:
@@ -36,17 +38,35 @@ class Discriminator:
         self.identity = dict(identity)
         self.num_labels = int(getattr(module, "num_labels", 0))
         self._module = module
+        self._looked = False
 
     def __call__(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Raw logits [N] of native images float [N, C, H, W], differentiable.
 
         Raises:
-          ConfigError: it takes no such images, or returns something else.
+          ConfigError: it takes no such images, returns something else, or what it says of an
+            image depends on the others of the batch.
         """
+        if self.num_labels and labels is None:
+            raise ConfigError(
+                "the discriminator takes labels, and the generator has none: is it its own?"
+            )
+        logits = self._logits(images, labels)
+        if not self._looked and len(images) > 1:
+            self._looked = True
+            self._check_alone(images, labels, logits)
+        return logits
+
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         conditions = (labels,) if self.num_labels else ()
         try:
             logits = self._module(images, *conditions)
-        except (ValueError, RuntimeError, TypeError, AssertionError) as error:
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"the gradient through {len(images)} images does not fit the device's memory: "
+                "take a smaller --batch"
+            ) from error
+        except Exception as error:  # the border to foreign code
             raise ConfigError(
                 f"the discriminator takes no images {list(images.shape)} of this generator "
                 f"({one_line(error)}): is it its own?"
@@ -60,11 +80,26 @@ class Discriminator:
             raise ConfigError("the discriminator returned a logit that is not finite")
         return logits.reshape(len(images))
 
+    @torch.no_grad()
+    def _check_alone(self, images: Tensor, labels: Tensor | None, logits: Tensor) -> None:
+        """Refuse logits that depend on the batch: a slot's image would depend on it too."""
+        alone = self._logits(images[:1], None if labels is None else labels[:1])
+        apart = float((logits[0].detach() - alone[0]).abs())
+        if apart > _SAME * float(logits.detach().abs().max()):
+            raise ConfigError(
+                f"the discriminator's logit of an image is {float(alone[0]):.4g} alone and "
+                f"{float(logits[0]):.4g} among {len(images)}: it must judge every image by itself "
+                "(give it running statistics of its batch norm, minibatch groups of one)"
+            )
+
 
 def open_discriminator(
     spec: str, options: Mapping[str, str], *, device: str, code: bool
 ) -> Discriminator:
     """The discriminator that `spec` names, in eval mode, its weights without gradients.
+
+    StyleGAN2's looks at the spread of a group of images; here every image is a group of its own, so
+    that what is said of one does not depend on the others.
 
     Args:
       spec: a checkpoint's path, or python:FILE.py:FACTORY. A factory returns a module of torch;
@@ -86,12 +121,12 @@ def open_discriminator(
             )
         module, identity = _from_python(spec.removeprefix(_PYTHON), dict(options), device)
     else:
-        module, identity = _from_checkpoint(Path(spec), dict(options))
-    module = module.to(device).eval().requires_grad_(False)
-    for part in module.modules():  # a logit must not depend on the batch it is asked for in
-        if hasattr(part, "group_size"):
-            part.group_size = 1  # type: ignore[assignment]
-    return Discriminator(module, identity)
+        path = Path(spec.removeprefix(_CHECKPOINT))
+        module, identity = _from_checkpoint(path, dict(options))
+    for part in module.modules():
+        if isinstance(part, DiscriminatorEpilogue):
+            part.group_size = 1
+    return Discriminator(module.to(device).eval().requires_grad_(False), identity)
 
 
 def _from_checkpoint(path: Path, options: dict[str, str]) -> tuple[nn.Module, dict[str, Any]]:

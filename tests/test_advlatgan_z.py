@@ -1,5 +1,6 @@
 """Latents moved along a discriminator's gradient: bounds, invariances, and a plain loop."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import TESTS
+from scipy.stats import norm
 from torch import Tensor, nn
 
+from ganaudit import networks
 from ganaudit.calibration.advlatgan_z import PRESETS, fit, furthest, measure, refine, refiner_of
 from ganaudit.calibration.latents import Space
 from ganaudit.calibration.refining import LatentRefiner
+from ganaudit.checkpoints.native import save_native
 from ganaudit.discriminators import Discriminator, open_discriminator
 from ganaudit.errors import ConfigError
 from ganaudit.slots import Draws, Stream, draw
 
 NAMED = {"spec": "d.pt", "options": {}, "identity": {"sha256": "ab"}}
 SPACE = Space((6,), "normal")
+CPU = torch.device("cpu")
 NETWORKS = TESTS / "artefacts" / "networks.py"
 
 
@@ -119,7 +124,7 @@ def test_no_coordinate_moves_further_than_the_steps_and_each_by_whole_ones() -> 
 
 
 @pytest.mark.parametrize("attack", ["i-fgsm", "pgd", "mi-fgsm"])
-@pytest.mark.parametrize("prior", ["normal", "uniform", "truncated"])
+@pytest.mark.parametrize("prior", ["normal", "uniform", "truncated", "spherical"])
 def test_the_ball_and_the_priors_support_are_kept(attack: Any, prior: Any) -> None:
     space = Space((6,), prior)
     start = latents(300, space)
@@ -128,7 +133,7 @@ def test_the_ball_and_the_priors_support_are_kept(attack: Any, prior: Any) -> No
     found = moved(made, start, seeds=seeds)
     low, high = start - 0.12, start + 0.12
     assert bool(((found >= low) & (found <= high)).all())  # to the bit
-    limit = {"normal": np.inf, "uniform": 1.0, "truncated": 2.0}[prior]
+    limit = {"uniform": 1.0, "truncated": 2.0}.get(prior, np.inf)
     assert float(found.abs().max()) <= limit
     assert not torch.equal(found, start)
 
@@ -185,8 +190,9 @@ def test_a_linear_pair_gains_what_the_weights_say() -> None:
     assert torch.equal(found[:, 3], start[:, 3])  # no gradient, no move
 
 
-def test_no_step_moves_nothing() -> None:
-    assert torch.equal(moved(refiner(step=0.0), latents()), latents())
+@pytest.mark.parametrize("nothing", [{"step": 0.0}, {"steps": 0}, {"ball": 0.0}])
+def test_no_step_moves_nothing(nothing: dict[str, Any]) -> None:
+    assert torch.equal(moved(refiner(**nothing), latents()), latents())
 
 
 def test_networks_are_left_as_they_are() -> None:
@@ -208,6 +214,96 @@ def test_it_works_where_the_pipeline_calls_it() -> None:
     assert not found.requires_grad
 
 
+class Classed(nn.Module):
+    """Latents [N, 6] and labels to "images", by an embedding whose weights want a gradient."""
+
+    num_labels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.mixed, self.table = nn.Linear(6, 6), nn.Embedding(3, 6)
+
+    def forward(self, latents: Tensor, labels: Tensor, seeds: Any = None) -> Tensor:
+        return torch.sin(self.mixed(latents) * self.table(labels)).reshape(-1, 1, 2, 3)
+
+
+class ClassedJudge(Judge):
+    num_labels = 3
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return super().forward(images)[:, 0] * (1.0 - labels)  # class 2 the other way, 1 not at all
+
+
+def test_each_slot_is_refined_under_its_own_label() -> None:
+    judge = Discriminator(ClassedJudge().eval(), {})
+    with torch.inference_mode():
+        start, labels = latents(3), torch.arange(3)
+        found = refine(refiner(), start, source=Classed(), judge=judge, labels=labels)
+    alone = Discriminator(Judge().eval(), {})
+    assert torch.equal(found[1], start[1])  # no slope, no move
+    for row, way in ((0, 1), (2, -1)):
+        here = start[row].clone()
+        for _ in range(7):
+            here.requires_grad_(True)
+            logit = alone(Classed()(here[None], torch.tensor([row])))[0]
+            here = (here + 0.05 * way * torch.autograd.grad(logit, here)[0].sign()).detach()
+        assert torch.allclose(here, found[row], atol=1e-6)
+
+
+def test_a_judge_of_other_classes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="knows 3 classes, the generator 0"):
+        refiner_of(refiner(), Generator(), Discriminator(ClassedJudge(), {}))
+
+
+def test_a_pair_of_checkpoints_is_refined_and_left_as_it_was(tmp_path: Path) -> None:
+    from ganaudit_plugins.generators.checkpoint import open_checkpoint
+
+    sizes = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, "channel_base": 64,
+             "channel_max": 8}  # fmt: skip
+    torch.manual_seed(6)
+    for name, more in (("stylegan2", {"z_dim": 6, "w_dim": 8}), ("stylegan2_discriminator", {})):
+        module = networks.build(name, sizes | more)
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.5)
+        path = tmp_path / f"{name}.safetensors"
+        save_native(path, module, network=name, arguments=sizes | more, facts={"prior": "normal"})
+    with torch.no_grad():
+        source = open_checkpoint(str(tmp_path / "stylegan2.safetensors"), device=CPU)
+        judge = open_discriminator(
+            str(tmp_path / "stylegan2_discriminator.safetensors"), {}, device="cpu", code=False
+        )
+    before = [
+        {key: value.clone() for key, value in module.state_dict().items()}
+        for module in (source.module, judge._module)
+    ]
+    change = refiner_of(refiner(step=0.01), source, judge)
+    draws = draw(np.arange(12), seed=1, stream=Stream.SAMPLES, latent_shape=(6,))
+    with torch.inference_mode():
+        found = change(draws).latents
+        parts = [change(draws[i : i + 5]).latents for i in range(0, 12, 5)]
+        old, new = (judge(source.forward(z, None, draws.seeds)) for z in (draws.latents, found))
+    assert found is not None and torch.allclose(found, torch.cat(parts), atol=1e-6)
+    assert float((new > old).float().mean()) > 0.9
+    for module, state in zip((source.module, judge._module), before, strict=True):
+        assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def test_the_noise_of_a_slot_is_held() -> None:
+    class Noisy(Generator):
+        def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+            return super().forward(latents) * (seeds * 2.0 - 1)[:, None, None, None]
+
+    start, (source, judge) = latents(2), pair()
+    ends = [
+        refine(refiner(), start, source=Noisy().eval(), judge=judge, seeds=torch.tensor(seeds))
+        for seeds in ([0, 1], [1, 1])
+    ]
+    plain = refine(refiner(), start, source=source, judge=judge)
+    assert torch.equal(ends[0][1], plain[1]) and torch.equal(ends[1], plain)
+    assert not torch.equal(ends[0][0], plain[0])
+
+
 def test_a_slot_is_the_same_in_whatever_batch() -> None:
     start = latents(30)
     whole = moved(refiner(), start)
@@ -221,6 +317,28 @@ def test_presets_are_those_of_the_papers() -> None:
     assert PRESETS["wgangp-lsun"] == (0.002, 100)
     mine = fit(SPACE, discriminator=NAMED, preset="mnist", steps=3).calibrator
     assert (mine.step, mine.steps, furthest(mine)) == (0.03, 3, pytest.approx(0.09))
+
+
+@pytest.mark.parametrize(
+    ("prior", "given", "said"),
+    [
+        # U(-1, 1) has the standard deviation 1 / sqrt(3): 1 is 1.7 of it.
+        ("uniform", {}, r"by up to 1, 1.7 times its standard deviation \(20 steps of 0.05\)"),
+        ("normal", {"preset": "ring"}, "by up to 24, 24 times"),
+        ("normal", {"ball": 0.2}, "by up to 0.2, 0.2 times"),
+        ("truncated", {"ball": 3.0}, "by up to 1, 1.1 times"),
+    ],
+)
+def test_what_a_latent_may_move_is_announced(prior: Any, given: dict[str, Any], said: str) -> None:
+    sentences = fit(Space((6,), prior), discriminator=NAMED, **given).sentences
+    assert re.search(said, sentences[0])
+
+
+def test_the_truncated_priors_standard_deviation() -> None:
+    # Of N(0, 1) given |z| <= 2: 1 - 2 * 2 * density(2) / mass.
+    inside = 1 - 4 * norm.pdf(2) / (norm.cdf(2) - norm.cdf(-2))
+    fitted = fit(Space((6,), "truncated"), discriminator=NAMED, step=1.0, steps=1)
+    assert f"{inside**-0.5:.2g} times" in fitted.sentences[0]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +368,22 @@ def test_a_generator_that_cannot_be_derived_is_refused() -> None:
     with pytest.raises(ConfigError, match="no gradient reaches the latents"):
         refine(refiner(), latents(), source=Cut().eval(), judge=pair()[1])
 
+    class Own(nn.Module):  # with a render of its own, whose forward is its own affair
+        def forward(self, latents: Tensor) -> Tensor:
+            return latents
+
+    with pytest.raises(ConfigError, match=r"forward\(latents, labels, seeds\)"):
+        refiner_of(refiner(), Own(), pair()[1])
+
+
+def test_a_gradient_that_is_no_number_is_refused() -> None:
+    class Rooted(Generator):
+        def forward(self, latents: Tensor, *rest: Any) -> Tensor:
+            return super().forward(torch.where(latents > 0, latents.sqrt(), 0.0))
+
+    with pytest.raises(ConfigError, match="the gradient of the logit by the latents is not finite"):
+        refine(refiner(), latents(), source=Rooted().eval(), judge=pair()[1])
+
 
 def test_the_measure_is_of_the_logits_before_and_after() -> None:
     source, judge = pair()
@@ -261,6 +395,10 @@ def test_the_measure_is_of_the_logits_before_and_after() -> None:
         new = judge(source(change(draws).latents))
     assert found["before"]["estimate"] == pytest.approx(float(old.mean()), rel=1e-5)
     assert found["after"]["estimate"] == pytest.approx(float(new.mean()), rel=1e-5)
+    gain = (new - old).double().numpy()
+    half = 1.96 * gain.std(ddof=1) / 50**0.5
+    assert found["gain"]["estimate"] == pytest.approx(gain.mean(), rel=1e-5)
+    assert found["gain"]["high"] - found["gain"]["low"] == pytest.approx(2 * half, rel=1e-4)
     assert found["raised"] == pytest.approx(float((new > old).float().mean()))
     assert found["slots"] == 50 and 0 < found["furthest"] <= 0.35 + 1e-6
     assert found["after"]["low"] > found["before"]["high"]

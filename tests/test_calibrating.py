@@ -250,9 +250,12 @@ def test_options_go_to_whom_they_belong() -> None:
     )  # fmt: skip
     assert config.set == ("discriminator.role=D",)
     assert wanted.set == ("a=1", "descriptor.b=2")
-    for name in ("shard", "output", "calibrator"):
-        with pytest.raises(ConfigError, match=f"calibrate has no --{name}"):
-            resolved(generator="demo", **{name: ("html:a",) if name == "output" else "0/2"})
+
+
+def test_settings_that_a_calibration_has_not_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANAUDIT_CALIBRATOR", "c.json")
+    with pytest.raises(ConfigError, match="neither shard, output nor calibrator"):
+        resolved(generator="demo")
 
 
 @pytest.mark.parametrize(

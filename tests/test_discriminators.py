@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pickled import NvidiaNetwork, write_nvidia_pickle
 from torch import Tensor, nn
 
 from ganaudit import networks
@@ -42,6 +43,28 @@ class Bad(nn.Module):
 
 def bad():
     return Bad()
+
+class Batched(nn.Module):
+    def forward(self, images):
+        flat = images.flatten(1)
+        return (flat - flat.mean(0)).square().sum(1)
+
+def batched():
+    return Batched()
+
+class Lost(nn.Module):
+    def forward(self, images):
+        return self.layers(images)
+
+def lost():
+    return Lost()
+
+class Full(nn.Module):
+    def forward(self, images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+def full():
+    return Full()
 
 def none():
     return 3
@@ -110,12 +133,47 @@ def test_what_is_no_discriminator_is_refused(code: str, factory: str, said: str)
         ("wrong", r"must return one logit an image, \[2\], got \[2, 3, 2, 2\]"),
         ("bad", "a logit that is not finite"),
         ("linear", "takes no images .2, 3, 4, 4. of this generator"),
+        ("lost", "takes no images .*has no attribute 'layers'"),
+        ("full", "the gradient through 2 images does not fit .* take a smaller --batch"),
     ],
 )
 def test_what_it_answers_is_looked_at(code: str, factory: str, said: str) -> None:
     side = 4 if factory == "linear" else 2
     with pytest.raises(ConfigError, match=said):
         opened(f"{code}:{factory}")(torch.ones(2, 3, side, side))
+
+
+def test_what_it_says_of_an_image_must_not_depend_on_the_others(code: str) -> None:
+    judge = opened(f"{code}:batched")
+    images = torch.rand(4, 3, 2, 2)
+    with pytest.raises(ConfigError, match="must judge every image by itself"):
+        judge(images)
+    alone = opened(f"{code}:linear")
+    assert alone(images).shape == (4,)
+
+
+def test_of_a_snapshot_the_discriminator_is_taken(tmp_path: Path) -> None:
+    common: dict[str, Any] = {"c_dim": 0, "img_resolution": 8, "img_channels": 3}
+    sizes = {"channel_base": 64, "channel_max": 8}
+    torch.manual_seed(1)
+    ours = networks.build("stylegan2", {**common, **sizes, "z_dim": 4, "w_dim": 4})
+    judge = networks.build("stylegan2_discriminator", {**common, **sizes})
+    path = write_nvidia_pickle(
+        tmp_path / "snapshot.pkl",
+        {
+            "G_ema": NvidiaNetwork(
+                module=ours, kwargs={**common, "z_dim": 4, "w_dim": 4, "synthesis_kwargs": sizes}
+            ),
+            "D": NvidiaNetwork(module=judge, kwargs={**common, **sizes, "conv_clamp": None}),
+        },
+    )
+    found = opened(f"checkpoint:{path}", code=False)
+    images = torch.rand(5, 3, 8, 8)
+    single = torch.cat([judge.eval()(image[None]) for image in images])[:, 0]
+    assert torch.allclose(found(images), single, atol=1e-5)
+    assert found.identity["role"] == "D"
+    with pytest.raises(ConfigError, match="holds a stylegan2, which makes images and judges none"):
+        opened(str(path), role="G_ema")
 
 
 def test_a_checkpoint_is_read_and_each_image_judged_alone(tmp_path: Path) -> None:
@@ -154,3 +212,5 @@ def test_labels_reach_a_conditional_one() -> None:
     judge = Discriminator(Conditional(), {})
     images = torch.ones(2, 1, 1, 1)
     assert judge(images, torch.tensor([0, 1])).tolist() == [1.0, 11.0]
+    with pytest.raises(ConfigError, match="takes labels, and the generator has none"):
+        judge(images)

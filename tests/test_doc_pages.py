@@ -157,3 +157,16 @@ def test_gate_a_release_in_five_minutes(tmp_path: Path, monkeypatch: pytest.Monk
         "sequential": "fail",
     }
     assert Path("junit.xml").is_file() and Path("comment.md").is_file()
+
+
+def test_thin_a_collapsed_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    assert run_page(DOCS / "calibrate.md", folder, monkeypatch) == 4
+    found = json.loads(Path("calibration/calibration.json").read_text())
+    assert found["verdict"]["outcome"] == "thinned"
+    rates = [
+        json.loads(Path(name, "report.json").read_text())["figures"]["worst_mode"]["rate"]
+        for name in ("run", "after")
+    ]
+    assert rates[1]["high"] < rates[0]["low"] / 2

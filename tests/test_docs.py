@@ -12,6 +12,7 @@ from doc_blocks import forked
 
 from ganaudit.cli import app
 from ganaudit.config import (
+    CalibrateConfig,
     CheckConfig,
     CheckFormat,
     DiagnoseConfig,
@@ -75,6 +76,17 @@ def test_every_option_in_the_table_exists(name: str) -> None:
     assert set(listed) == own
 
 
+def test_every_option_of_calibrate_is_in_its_table() -> None:
+    listed = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows("calibrate")))
+    assert len(set(listed)) == len(listed)
+    settings = {f"--{field.name.replace('_', '-')}" for field in fields(CalibrateConfig)}
+    settings -= {"--origins", "--format"}
+    assert set(listed) == settings | {"--out", "--resume", "--dry-run"}
+    (others,) = re.findall(r"\| the other options of .*?\|", section("calibrate"))
+    assert set(re.findall(r"--[a-z-]+", others)) == options("diagnose") - options("calibrate")
+    assert options("calibrate") - options("diagnose") == settings - {"--set"}
+
+
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
@@ -100,6 +112,9 @@ def test_every_option_in_the_table_exists(name: str) -> None:
         ("serve", "max_body_mb"),
         ("threshold", "fmr"),
         ("threshold", "seed"),
+        ("calibrate", "modes"),
+        ("calibrate", "min_acceptance"),
+        ("calibrate", "attempts"),
     ],
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) -> None:
@@ -109,6 +124,7 @@ def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) ->
         "check": CheckConfig,
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
+        "calibrate": CalibrateConfig,
     }
     value = next(found.value for found in survey(kinds[name])[0] if found.name == setting)
     default = value if isinstance(value, str) else f"{value:g}"

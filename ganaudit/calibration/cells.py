@@ -1,7 +1,7 @@
 """Latents by cell: the prior, thinned in some cells of a K-means, or a mixture of Gaussians.
 
-NumPy alone; torch is not imported. Cells and Gaussians live in the coordinates of
-`Space.to_normal`, in which the prior is N(0, I) (for a spherical prior: a sphere of radius
+NumPy alone; torch is not imported. Cells are of the latents as they are; Gaussians live in the
+coordinates of `Space.to_normal`, in which the prior is N(0, I) (a spherical one: a sphere of radius
 sqrt(size), which has the same mean and covariance).
 """
 
@@ -27,8 +27,7 @@ class CellSampler:
 
     Attributes:
       space: where the latents live.
-      centres: [K, size] float32 in normal coordinates; a latent's cell is its nearest centre's,
-        the first of several.
+      centres: [K, size] float32; a latent's cell is its nearest centre's, the first of several.
       keep: [K] float64 in [0, 1], the probability by cell.
       attempts: M, proposals of a slot at most; the last one is taken in any case.
     """
@@ -44,7 +43,7 @@ class CellSampler:
 
     def acceptance(self, latents: Latents) -> NDArray[np.float64]:
         """The probability that a proposal is taken: [N, size] to [N] in [0, 1]."""
-        return self.keep[nearest(self.space.to_normal(latents), self.centres)]
+        return self.keep[nearest(latents, self.centres)]
 
     def settings(self) -> Mapping[str, Any]:
         """None: the arrays say it all."""
@@ -176,14 +175,14 @@ class MixtureSampler:
         )
 
 
-def nearest(normal: NDArray[np.float64], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+def nearest(points: NDArray[np.floating[Any]], centres: NDArray[np.float32]) -> NDArray[np.int64]:
     """The nearest centre of each point, the first of several: [N, d] and [K, d] to [N]."""
     wide = centres.astype(np.float64)
-    height = products(normal, wide) - (wide * wide).sum(axis=1) / 2  # |x|^2/2 - |x - c|^2/2
+    height = products(points, wide) - (wide * wide).sum(axis=1) / 2  # |x|^2 / 2 - |x - c|^2 / 2
     return np.asarray(height.argmax(axis=1))
 
 
-def products(rows: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+def products(rows: NDArray[np.floating[Any]], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """The products of rows: [N, d] and [K, d] to [N, K]; a row's result depends on that row alone.
 
     A matrix product rounds otherwise for other numbers of rows, so each is one of 64 rows.

@@ -26,7 +26,7 @@ class Clusters:
     was drawn towards a sample of the run, and what holds for these holds for fresh ones.
 
     Attributes:
-      centres: [K, size] float32, in normal coordinates.
+      centres: [K, size] float32.
       own: [N] int64, the cluster of each sample.
       fold: [N] int64 in [0, 10): the samples of a fold are judged by those of the others.
       explained: share of the samples' variance that is between clusters.
@@ -38,22 +38,36 @@ class Clusters:
     explained: float
 
     @classmethod
-    def of(cls, latents: Latents, space: Space, *, clusters: int, seed: int) -> "Clusters":
-        """K-means (k-means++, one start, 100 rounds), and the clusters of latents [N, size]."""
+    def of(
+        cls, latents: Latents, space: Space, *, normal: bool, clusters: int, seed: int
+    ) -> "Clusters":
+        """K-means (k-means++, one start, 100 rounds), and the clusters of the run's latents.
+
+        Args:
+          latents: [N, size] of the run.
+          space: where they live.
+          normal: cluster them in normal coordinates, or as they are.
+          clusters: K.
+          seed: of the latents that K-means gets, of its start, and of the folds.
+        """
         from sklearn.cluster import KMeans
 
         slots = _OWN + np.arange(max(clusters, min(len(latents), _MOST_LATENTS)))
-        others = space.to_normal(space.draw(slots, seed=seed, stream=Stream.SAMPLES))
-        found = KMeans(clusters, n_init=1, max_iter=_ROUNDS, random_state=seed % 2**32)
-        centres = found.fit(others.astype(np.float32)).cluster_centers_.astype(np.float32)
+        others = space.draw(slots, seed=seed, stream=Stream.SAMPLES)
+        if normal:
+            others = space.to_normal(others).astype(np.float32)
+        kmeans = KMeans(clusters, n_init=1, max_iter=_ROUNDS, random_state=seed % 2**32)
+        centres = kmeans.fit(others).cluster_centers_.astype(np.float32)
         own, squares = np.empty(len(latents), dtype=np.int64), 0.0
         sums = np.zeros((clusters, space.size))
         for first in range(0, len(latents), _BLOCK):
-            normal = space.to_normal(latents[first : first + _BLOCK])
-            some = own[first : first + _BLOCK] = nearest(normal, centres)
+            points = latents[first : first + _BLOCK].astype(np.float64)
+            if normal:
+                points = space.to_normal(latents[first : first + _BLOCK])
+            some = own[first : first + _BLOCK] = nearest(points, centres)
             for cluster in np.unique(some):
-                sums[cluster] += normal[some == cluster].sum(axis=0)
-            squares += float((normal * normal).sum())
+                sums[cluster] += points[some == cluster].sum(axis=0)
+            squares += float((points * points).sum())
         fold = np.random.default_rng(seed).permutation(len(latents)) % FOLDS
         sizes = np.bincount(own, minlength=clusters).astype(np.float64)
         return cls(centres, own, fold, variance_between(sizes, sums, squares))

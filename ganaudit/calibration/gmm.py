@@ -12,30 +12,28 @@ References:
   1 / (rate + .2 mean rate), since a bare count ignores the cluster's size and may be 0; weights are
   tempered so that no cluster becomes denser than 1 / min_acceptance times the prior, and no further
   than the target asks; the covariance is that within clusters, so that equal rates give the prior's
-  mean and covariance back. Several modes count by the largest of their rates: on a real collapse that did better than
-  the rate of their union.
+  mean and covariance back. Several modes count by the largest of their rates: on a real collapse
+  that did better than the rate of their union.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganaudit.calibration.cells import CellSampler, MixtureSampler
 from ganaudit.calibration.clusters import FOLDS, Clusters
-from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Forecast, Goal
+from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Goal
 from ganaudit.calibration.latents import Latents, Space
 from ganaudit.calibration.mixtures import component_ratios, within_clusters
+from ganaudit.calibration.prospects import forecast_of, sentences_of
 from ganaudit.calibration.thinning import keep_of, known, reach
 from ganaudit.config import MixtureDraw
 from ganaudit.errors import ConfigError
 
 LEAST_HITS = 10  # of a mode: of fewer nobody knows where they lie
 _MOST_AUTO = 16  # modes
-_LARGEST_ERROR = 0.1  # of a change that is told beforehand, in proportion to the rate
-_NO_STRUCTURE = 0.05  # of the variance
 
 _Array = NDArray[np.float64]
 
@@ -73,7 +71,7 @@ def fit(
         raise ValueError("paper_exact is of draw='mixture'")
     _check_enough(crowd, clusters)
     rule = _Rule(goal=goal, draw=draw, paper_exact=paper_exact)
-    found = Clusters.of(latents, space, clusters=clusters, seed=goal.seed)
+    found = Clusters.of(latents, space, normal=draw == "mixture", clusters=clusters, seed=goal.seed)
     sampler = _sampler(found, space, rule, found.shares)
     ratios = component_ratios(sampler, latents) if isinstance(sampler, MixtureSampler) else None
 
@@ -83,7 +81,7 @@ def fit(
     modes, densities = _chosen(crowd, goal, judged)
     sizes, counts = found.by_fold(), _counts(found, crowd, modes)
     weights = rule.weights(sizes.sum(axis=0), counts.sum(axis=1))
-    forecast, error = _forecast(crowd, modes, densities, draw)
+    forecast, error = forecast_of(crowd, modes, densities, draw)
     facts = {
         "draw": draw,
         "paper_exact": paper_exact,
@@ -97,7 +95,7 @@ def fit(
         modes=modes,
         forecast=forecast,
         facts=facts,
-        sentences=_sentences(facts, forecast, goal, size=space.size),
+        sentences=sentences_of(facts, forecast, goal, size=space.size),
     )
 
 
@@ -210,63 +208,3 @@ def _chosen(
         if goal.modes is not None or rates.max() < best[0]:
             best = float(rates.max()), modes, densities
     return best[1], best[2]
-
-
-def _forecast(
-    crowd: Crowd, modes: list[int], densities: _Array, draw: MixtureDraw
-) -> tuple[Forecast | None, float]:
-    """What is expected, and the standard error of the first mode's change in proportion.
-
-    None: where the mixture draws most the run has too few samples to tell.
-    """
-    hits, mean = crowd.hits[modes[0]], float(densities.mean())
-    found = Forecast.of(crowd, modes, densities, held_out=True)
-    before, after = found.chosen[0]
-    influence = (hits - after) * (densities / mean) - (hits - before) * (after / before)
-    error = float(np.sqrt((influence**2).sum())) / len(hits) / before
-    if draw == "mixture":
-        found = replace(found, acceptance=1.0)
-    return (found if error <= _LARGEST_ERROR else None), error
-
-
-def _sentences(
-    facts: dict[str, Any], forecast: Forecast | None, goal: Goal, *, size: int
-) -> list[str]:
-    rate, reachable = facts["rate"], facts["reachable_rate"]
-    explained, error = facts["variance_explained"], facts["forecast_error"]
-    said = [
-        f"K-means with {facts['clusters']:,} clusters explains {explained:.1%} of the variance of "
-        f"latents in {size:,} dimensions that it did not see.",
-        f"As long as nothing grows by more than a factor {1 / goal.min_acceptance:.3g}, the best "
-        f"weights for these clusters bring the densest mode from {rate:.2%} to {reachable:.2%} "
-        f"({reachable / rate - 1:+.0%}), judged on samples that took no part.",
-    ]
-    if explained < _NO_STRUCTURE:
-        said.append(
-            f"K-means finds next to no structure in {size:,} dimensions: at best "
-            f"{max(0.0, 1 - reachable / rate):.0%} of the densest mode is taken away like this; "
-            "try --method importance."
-        )
-    elif rate - reachable < (rate - goal.target) / 2:
-        said.append(
-            "The clusters know too little of where the densest mode lies: try --method importance, "
-            "whose region follows it."
-        )
-    if facts["paper_exact"]:
-        said.append("The paper's literal weights heed neither --min-acceptance nor --target.")
-    if forecast is None:
-        said.append(
-            "What this mixture does cannot be told beforehand: the run has too few samples where "
-            f"it draws most (standard error of the change: {error:.0%})."
-        )
-        return said
-    (before, after), (worst, left) = forecast.chosen[0], forecast.worst
-    change = after / before - 1
-    taken = "" if facts["draw"] == "mixture" else f", at an acceptance of {forecast.acceptance:.1%}"
-    nothing = " That is not told apart from nothing." if change + 2 * error > 0 else ""
-    said.append(
-        f"Expected on fresh latents: the densest mode from {before:.2%} to {after:.2%} "
-        f"({change:+.0%}, standard error {error:.1%}), the worst anchor from {worst:.2%} to "
-        f"{left:.2%}{taken}.{nothing}"
-    )
-    return said

@@ -2,44 +2,46 @@
 
 The paper takes the convex hull of a hundred latents for the region, into which no fresh latent of a
 real generator falls. A half-space, found by a logistic regression of "the image lies in the mode"
-on the latent, follows a mode well enough to take most of it away; that is the default.
+on the latent, follows a mode well enough to take most of it away: that is the default.
 
 References:
   Black-Box Diagnosis and Calibration on GAN Intra-Mode Collapse, Algorithm 2: acceptance p2 / p1,
-  p1 the mode's rate and p2 what it comes down to. Deviations: p2 is the median anchor's rate (one
-  random anchor's is noise); the region is a half-space, and there is one for each of several modes;
-  where regions overlap, the least probability holds.
+  p1 the mode's rate and p2 what it comes down to. Deviations: p2 is the target, by default the
+  median anchor's rate (one random anchor's is noise); the region is a half-space or a hull in a few
+  directions; there may be several, the least probability holds where they overlap; each is as large
+  as the target asks or the acceptance allows.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from ganaudit.calibration.crowds import Crowd, Fitted, Forecast, Goal
 from ganaudit.calibration.latents import Latents, Space
-from ganaudit.calibration.regions import LinearRegion, RegionSampler, scores
-from ganaudit.calibration.rejection import LEAST_HITS, aim_for, floor_for
+from ganaudit.calibration.region_fits import (
+    HULL_DRAWS,
+    Found,
+    Task,
+    full_hulls,
+    half_spaces,
+    subspace_hulls,
+)
+from ganaudit.calibration.regions import RegionSampler
+from ganaudit.calibration.rejection import LEAST_HITS, aim_for
+from ganaudit.config import Region
 from ganaudit.errors import ConfigError
-from ganaudit.slots import Stream
 
-_MOST_AUTO = 32  # modes
-_STRENGTHS = (0.001, 0.01, 0.1)  # C of the regression
-_FOLDS = 5
-_STEP = 0.005  # of the prior, by which a region grows
-_PRIOR_FROM, _PRIOR_DRAWS, _BLOCK = 2**20, 2**17, 2**13
+_ERRORS = 2.5  # standard errors by which the acceptance stays above its floor
 
-_Array = NDArray[np.float64]
+_FITS: dict[Region, Callable[[Task], Found]] = {
+    "linear": half_spaces,
+    "subspace-hull": subspace_hulls,
+    "hull": full_hulls,
+}
 
 
 def fit(
-    crowd: Crowd,
-    latents: Latents,
-    space: Space,
-    goal: Goal,
-    *,
-    region: Literal["linear", "subspace-hull", "hull"] = "linear",
+    crowd: Crowd, latents: Latents, space: Space, goal: Goal, *, region: Region = "linear"
 ) -> Fitted:
     """A sampler that thins the prior where the dense modes lie.
 
@@ -47,210 +49,118 @@ def fit(
       crowd: neighbourhoods of a run of N samples.
       latents: [N, size], of these samples.
       space: where they live.
-      goal: what to reach.
-      region: "linear".
+      goal: what to reach. With `modes` None regions are added, up to 32, and what counts is the
+        worst of all anchors; else the worst of so many modes that are no neighbours of each other.
+      region: "linear", half-spaces; "subspace-hull", hulls in up to 4 directions in which the
+        neighbours differ from the prior; "hull", the paper's, of the 100 nearest samples.
 
     Raises:
       ConfigError: the densest mode has too few samples to know where they lie.
     """
-    if crowd.hits[0].sum() < LEAST_HITS:
-        raise ConfigError(
-            f"the densest mode has {int(crowd.hits[0].sum())} samples within the radius, too few "
-            "to know where they lie: take more --samples, a larger --radius, or --method rejection"
-        )
+    _check_enough(crowd)
     samples = len(latents)
-    floor = floor_for(goal.min_acceptance, samples)
-    aim = replace(goal, target=aim_for(goal.target, samples), min_acceptance=floor)
-    plan = _Plan(crowd=crowd, latents=latents, goal=aim)
-    masses = plan.masses()
-    modes = list(masses)
-    drawn = _prior_scores(np.stack([plan.found[m].coefficients for m in modes]), space, goal.seed)
-    keep = np.array([plan.keep(mode) for mode in modes])
-    wanted = np.array([masses[mode] for mode in modes])
-    wanted = _affordable(drawn, wanted, keep, floor, grow=plan.floored)
-    thresholds = _thresholds(drawn, wanted)
-    acceptance = float(_taken(drawn, thresholds, keep).mean())
-    weights = plan.weights(dict(zip(modes, map(float, wanted), strict=True)))
+    aim = replace(
+        goal,
+        target=aim_for(goal.target, samples),
+        min_acceptance=_floor_for(goal.min_acceptance, samples),
+    )
+    found = _FITS[region](Task(crowd=crowd, latents=latents, space=space, aim=aim))
     forecast = replace(
-        Forecast.of(crowd, modes, weights, held_out=True), acceptance=acceptance
+        Forecast.of(crowd, found.modes, found.taken, held_out=True), acceptance=found.acceptance
     )
-    sampler = RegionSampler(
-        space,
-        tuple(
-            LinearRegion(coefficients=plan.found[mode].coefficients, threshold=float(threshold))
-            for mode, threshold in zip(modes, thresholds, strict=True)
-        ),
-        keep,
-        goal.attempts,
-    )
-    facts = {
-        "region": region,
-        "auc": [plan.found[mode].auc for mode in modes],
-        "mass": list(map(float, wanted)),
-        "keep": list(map(float, keep)),
-        "acceptance": acceptance,
-        "floor_binds": plan.floored,
-    }
+    facts = {"region": region, **found.facts, "acceptance": found.acceptance}
     return Fitted(
-        calibrator=sampler,
-        modes=modes,
+        calibrator=RegionSampler(space, found.regions, found.keep, goal.attempts),
+        modes=found.modes,
         forecast=forecast,
         facts=facts,
-        sentences=[
-            f"A linear score on the latent tells the densest mode apart with an AUC of "
-            f"{facts['auc'][0]:.2f} on samples that it did not see.",
-            f"Expected on fresh latents: the densest mode from {forecast.chosen[0][0]:.2%} to "
-            f"{forecast.chosen[0][1]:.2%}, the worst anchor from {forecast.worst[0]:.2%} to "
-            f"{forecast.worst[1]:.2%}, at an acceptance of {acceptance:.1%}.",
-        ],
+        sentences=_sentences(facts, forecast, goal),
     )
 
 
-@dataclass(frozen=True)
-class _Score:
-    """A linear score of one mode.
-
-    Attributes:
-      coefficients: [size] float32, fitted on all samples.
-      depth: [N] in (0, 1): share of the prior with a higher score, by folds it took no part in.
-      auc: of the held-out scores.
-      strength: C.
-    """
-
-    coefficients: NDArray[np.float32]
-    depth: _Array
-    auc: float
-    strength: float
-
-    @classmethod
-    def of(
-        cls, latents: Latents, hits: NDArray[np.bool_], seed: int, strengths: tuple[float, ...]
-    ) -> "_Score":
-        tried = [(*_held_out(latents, hits, seed, c), c) for c in strengths]
-        auc, depth, strength = max(tried, key=lambda one: one[0])
-        return cls(_coefficients(latents, hits, strength), depth, auc, strength)
+def _floor_for(min_acceptance: float, samples: int) -> float:
+    """So far above the least acceptance that fresh samples accept less by rare chance alone."""
+    error: float = (min_acceptance * (1 - min_acceptance) / samples) ** 0.5
+    return min(1.0, min_acceptance + _ERRORS * error)
 
 
-def _held_out(
-    latents: Latents, hits: NDArray[np.bool_], seed: int, strength: float
-) -> tuple[float, _Array]:
-    from scipy.stats import rankdata
-
-    fold = np.random.default_rng(seed).permutation(len(hits)) % _FOLDS
-    depth = np.empty(len(hits))
-    for one in range(_FOLDS):
-        part = fold == one
-        found = scores(latents[part], _coefficients(latents[~part], hits[~part], strength)[None])
-        depth[part] = (rankdata(-found[:, 0]) - 0.5) / part.sum()
-    ranks = rankdata(-depth)
-    count = hits.sum()
-    above = ranks[hits].sum() - count * (count + 1) / 2
-    return float(above / (count * (len(hits) - count))), depth
+def _check_enough(crowd: Crowd) -> None:
+    most, count = int(crowd.hits[0].sum()), crowd.hits.shape[1]
+    if most < LEAST_HITS:
+        raise ConfigError(
+            f"the densest mode has {most} samples within the radius, too few to know where they "
+            "lie: take more --samples, a larger --radius, or --method rejection"
+        )
+    if count - most < LEAST_HITS:
+        raise ConfigError(
+            f"the densest mode has all but {count - most} of {count:,} samples within the radius, "
+            "too few others to tell it apart: take a smaller --radius, or --method rejection"
+        )
 
 
-def _coefficients(
-    latents: Latents, hits: NDArray[np.bool_], strength: float
-) -> NDArray[np.float32]:
-    from sklearn.linear_model import LogisticRegression
-
-    if hits.all() or not hits.any():
-        return np.zeros(latents.shape[1], dtype=np.float32)
-    found = LogisticRegression(C=strength, max_iter=200).fit(latents, hits).coef_[0]
-    return np.asarray(found / max(np.linalg.norm(found), 1e-30), dtype=np.float32)
-
-
-class _Plan:
-    """Which regions, and how large."""
-
-    def __init__(self, *, crowd: Crowd, latents: Latents, goal: Goal) -> None:
-        self.crowd, self.latents, self.goal = crowd, latents, goal
-        self.found: dict[int, _Score] = {}
-        self.floored = False
-        self._before = crowd.rates(np.ones(crowd.hits.shape[1]))
-        self._often = crowd.hits.sum(axis=1) >= LEAST_HITS
-
-    def keep(self, mode: int) -> float:
-        return float(np.clip(self.goal.target / self._before[mode], 0, 1))
-
-    def masses(self) -> dict[int, float]:
-        masses = {0: 0.0}
-        self._score(0)
-        while True:
-            rates = self.crowd.rates(self.weights(masses))
-            mode = self._next(rates, masses)
-            if mode is None:
-                return masses
-            grown = masses | {mode: masses.get(mode, 0.0) + _STEP}
-            self._score(mode)
-            if self.weights(grown).mean() < self.goal.min_acceptance:
-                self.floored = True
-                return masses
-            masses = grown
-
-    def _next(self, rates: _Array, masses: dict[int, float]) -> int | None:
-        auto = self.goal.modes is None
-        most = _MOST_AUTO if self.goal.modes is None else self.goal.modes
-        for candidate in map(int, np.argsort(-rates, kind="stable")):
-            if rates[candidate] <= self.goal.target:
-                return None
-            if candidate in masses:
-                return candidate
-            near = self.crowd.near(candidate, list(masses))
-            if near is not None:
-                if auto:
-                    return near
-                continue
-            if len(masses) < most and self._often[candidate]:
-                return candidate
-        return None
-
-    def _score(self, mode: int) -> None:
-        if mode not in self.found:
-            strengths = _STRENGTHS if not self.found else (self.found[0].strength,)
-            self.found[mode] = _Score.of(
-                self.latents, self.crowd.hits[mode], self.goal.seed, strengths
-            )
-
-    def weights(self, masses: dict[int, float]) -> _Array:
-        weights = np.ones(self.crowd.hits.shape[1])
-        for mode, mass in masses.items():
-            if mode in self.found:
-                inside = self.found[mode].depth < mass
-                weights[inside] = np.minimum(weights[inside], self.keep(mode))
-        return weights
-
-
-def _prior_scores(planes: NDArray[np.float32], space: Space, seed: int) -> _Array:
-    found = np.empty((_PRIOR_DRAWS, len(planes)))
-    for first in range(0, _PRIOR_DRAWS, _BLOCK):
-        slots = np.arange(_PRIOR_FROM + first, _PRIOR_FROM + first + _BLOCK)
-        drawn = space.draw(slots, seed=seed, stream=Stream.ANCHORS)
-        found[first : first + _BLOCK] = scores(drawn, planes)
-    return found
-
-
-def _thresholds(drawn: _Array, masses: _Array) -> _Array:
-    return np.array(
-        [np.quantile(drawn[:, index], 1 - mass) for index, mass in enumerate(masses)]
+def _sentences(facts: dict[str, Any], forecast: Forecast, goal: Goal) -> list[str]:
+    before, after = forecast.chosen[0]
+    said = {
+        "linear": _of_half_spaces,
+        "subspace-hull": _of_subspaces,
+        "hull": _of_hulls,
+    }[facts["region"]](facts, before)
+    said.append(
+        f"Expected on fresh latents: the densest mode from {before:.2%} to {after:.2%} "
+        f"({_change(before, after):+.0%}), the worst anchor from {forecast.worst[0]:.2%} to "
+        f"{forecast.worst[1]:.2%} ({_change(*forecast.worst):+.0%}), at an acceptance of "
+        f"{forecast.acceptance:.1%}."
     )
+    if before - after < (before - goal.target) / 2:
+        other = "linear" if facts["region"] != "linear" else "subspace-hull"
+        said.append(
+            "That is less than half of what was asked for: these regions know too little of where "
+            f"the densest mode lies. Try --region {other} or --method rejection."
+        )
+    elif facts["floor_binds"]:
+        said.append(
+            f"The acceptance of {goal.min_acceptance:.0%} binds before the target of "
+            f"{goal.target:.2%} is met everywhere; a lower --min-acceptance goes further."
+        )
+    return said
 
 
-def _taken(drawn: _Array, thresholds: _Array, keep: _Array) -> _Array:
-    return np.where(drawn > thresholds, keep, 1.0).min(axis=1)
+def _of_half_spaces(facts: dict[str, Any], before: float) -> list[str]:
+    trade = facts["trade_off"]
+    masses = "/".join(f"{one['mass']:.0%}"[:-1] for one in trade)
+    removed = "/".join(f"{-_change(before, one['rate']):.0%}"[:-1] for one in trade)
+    said = [
+        f"A linear score on the latent tells the densest mode from other samples with an area "
+        f"under the curve of {facts['auc'][0]:.2f} (.5 is chance), by samples that took no part "
+        "in finding it.",
+        f"Alone, thinning the {masses} % of the prior with the highest score takes "
+        f"{removed} % of the densest mode away.",
+    ]
+    if facts["together"]:
+        said.append("One half-space for all modes together does more than one for each of them.")
+    return said
 
 
-def _affordable(
-    drawn: _Array, masses: _Array, keep: _Array, floor: float, *, grow: bool
-) -> _Array:
-    """The masses times the largest factor at which the acceptance holds; `grow`: also above 1."""
+def _of_subspaces(facts: dict[str, Any], before: float) -> list[str]:
+    return [
+        f"A hull in {facts['directions'][0]} directions, in which the densest mode's neighbours "
+        f"differ from the prior, holds {facts['mass'][0]:.1%} of it."
+    ]
 
-    def holds(factor: float) -> bool:
-        return bool(_taken(drawn, _thresholds(drawn, factor * masses), keep).mean() >= floor)
 
-    if not grow and holds(1.0):
-        return masses
-    low, high = 0.0, 1.25 if grow else 1.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return np.minimum(low * masses, 1.0)
+def _of_hulls(facts: dict[str, Any], before: float) -> list[str]:
+    rate = facts["hit_rate"][0]
+    said = [
+        f"The hull of the {facts['points'][0]} latents nearest to the densest mode holds "
+        f"{rate:.2%} of {HULL_DRAWS:,} fresh latents."
+    ]
+    if not rate:
+        said.append(
+            "It never fires: in so many dimensions no fresh latent falls in the hull of so few "
+            "points. This calibrator changes nothing."
+        )
+    return said
+
+
+def _change(before: float, after: float) -> float:
+    return after / before - 1 if before else 0.0

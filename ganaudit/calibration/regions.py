@@ -1,6 +1,6 @@
 """Latents by region: the prior, thinned in a few regions of the latent space.
 
-NumPy alone; SciPy's linear programs and hulls are imported where a hull needs them.
+NumPy alone; torch and scikit-learn are not imported.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 
 from ganaudit.calibration.cells import products
 from ganaudit.calibration.latents import Latents, Space
+from ganaudit.calibration.membership import in_hull, within
 
 MOST_REGIONS = 64
 MOST_DIMENSIONS = 6  # of a subspace: the facets of a hull multiply with them
 MOST_POINTS, MOST_FACETS = 1024, 65_536
-_FEW_DIMENSIONS = 3  # of latents in which a hull has no more than 2 facets a point
+_MOST_VALUES = 2**20  # of the points of a hull
 _FURTHEST = 1e6
-_TOLERANCE = 1e-9  # relative to the size of a hull
-_LP_TOLERANCE = 1e-6  # likewise; a float32 coordinate has 6e-8
-_STEPS = 64
-_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +72,9 @@ class Hull:
     def inside(self, latents: Latents) -> NDArray[np.bool_]:
         """Which latents lie in it, its surface included: [N, size] to [N].
 
-        z is inside if weights >= 0 of sum 1 exist with which the points average to z: a linear
-        program, which is solved only where no separating plane is found first.
+        A linear program for each that no separating plane is found for.
         """
-        points = self.points.astype(np.float64)
-        if points.shape[1] <= _FEW_DIMENSIONS and (facets := facets_of(points)) is not None:
-            return within(latents.astype(np.float64), facets)
-        centre = points.mean(axis=0)
-        points, rows = points - centre, latents.astype(np.float64) - centre
-        found = np.zeros(len(rows), dtype=np.bool_)
-        for index in np.flatnonzero(~_separated(rows, points)):
-            found[index] = _averages_to(points, rows[index])
-        return found
+        return in_hull(latents.astype(np.float64), self.points.astype(np.float64))
 
 
 Region = LinearRegion | SubspaceHull | Hull
@@ -123,8 +111,8 @@ class RegionSampler:
         taken = np.ones(len(latents))
         planes, thresholds, keep = self._linear
         if len(planes):
-            within = scores(latents, planes) > thresholds  # [N, planes]
-            taken = np.where(within, keep, 1.0).min(axis=1)
+            inside = scores(latents, planes) > thresholds  # [N, planes]
+            taken = np.where(inside, keep, 1.0).min(axis=1)
         for region, share in zip(self.regions, self.keep, strict=True):
             if not isinstance(region, LinearRegion):
                 open_ = np.flatnonzero(taken > share)
@@ -195,9 +183,7 @@ class RegionSampler:
             elif name == "subspace-hull":
                 regions.append(_subspace_hull(arrays, index, space.size))
             elif name == "hull":
-                points = arrays[f"points-{index}"]
-                _check(points, np.float32, (None, space.size), "points", rows=MOST_POINTS)
-                regions.append(Hull(points=points))
+                regions.append(_hull(arrays, index, space.size))
             else:
                 raise ValueError(f"a region must be linear, subspace-hull or hull: {name!r:.40}")
         return cls(space, tuple(regions), keep, attempts)
@@ -206,92 +192,6 @@ class RegionSampler:
 def scores(latents: Latents, directions: NDArray[np.float32]) -> NDArray[np.float64]:
     """Products with some directions: [N, size] and [k, size] to [N, k], row by row."""
     return products(latents.astype(np.float64), directions.astype(np.float64))
-
-
-def within(points: NDArray[np.float64], facets: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points no facet leaves out: [N, k] and [f, k + 1] to [N]."""
-    found = np.empty(len(points), dtype=np.bool_)
-    for first in range(0, len(points), _BLOCK):
-        heights = products(points[first : first + _BLOCK], facets[:, :-1]) + facets[:, -1]
-        found[first : first + _BLOCK] = (heights <= 0).all(axis=1)
-    return found
-
-
-def facets_of(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The hull of points [h, k] as `SubspaceHull.facets`; None: they have no volume.
-
-    Each facet lies outward by a billionth of the hull's size, so that the points are inside.
-    """
-    from scipy.spatial import ConvexHull, QhullError
-
-    slack = _TOLERANCE * float(np.abs(points).max(initial=0))
-    if points.shape[1] == 1:
-        low, high = float(points.min()), float(points.max())
-        facets = np.array([[-1.0, low], [1.0, -high]])
-        return facets - [0, slack] if low < high else None
-    try:
-        facets = np.unique(ConvexHull(points).equations, axis=0)
-    except QhullError:
-        return None
-    facets[:, -1] -= slack
-    return facets
-
-
-def _separated(rows: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Rows that some plane divides from all points: a true one is proven, a false one is open.
-
-    Walks towards each row within the hull (Frank and Wolfe, 1956): x the point reached, d = row -
-    x. If even the furthest of the points along d falls short of the row, the plane is found.
-    """
-    square = points @ points.T  # [h, h]
-    along = products(rows, points)  # [N, h]
-    length = (rows * rows).sum(axis=1)
-    found = np.zeros(len(rows), dtype=np.bool_)
-    left = np.arange(len(rows))
-    here = np.zeros_like(along)  # x . points; x starts at their mean, the origin
-    size, toward = np.zeros(len(rows)), np.zeros(len(rows))  # x . x and x . row
-    margin = _TOLERANCE * (length + square.diagonal().max())
-    for _ in range(_STEPS):
-        furthest = (along[left] - here).argmax(axis=1)
-        each = np.arange(len(left))
-        ahead = along[left, furthest] - here[each, furthest]  # the most of d . points
-        proven = ahead < length[left] - toward - margin[left]
-        found[left[proven]] = True
-        stay = ~proven
-        left, here, furthest = left[stay], here[stay], furthest[stay]
-        size, toward, ahead = size[stay], toward[stay], ahead[stay]
-        if not len(left):
-            break
-        own = here[np.arange(len(left)), furthest]
-        stretch = np.maximum(square[furthest, furthest] - 2 * own + size, 1e-300)
-        step = np.clip((ahead - toward + size) / stretch, 0, 1)
-        rest = 1 - step
-        size = rest**2 * size + 2 * step * rest * own + step**2 * square[furthest, furthest]
-        toward = rest * toward + step * along[left, furthest]
-        here = rest[:, None] * here + step[:, None] * square[furthest]
-    return found
-
-
-def _averages_to(points: NDArray[np.float64], row: NDArray[np.float64]) -> bool:
-    """Whether weights >= 0 of sum 1 exist with weights @ points = row, as float32 can say it.
-
-    Least t with |weights @ points - row| <= t in every coordinate; inside if t is no more than a
-    millionth of the hull's size. An equation instead of t would turn on the last bit of a row.
-    """
-    from scipy.optimize import linprog
-
-    scale = max(float(np.abs(points).max()), 1e-30)
-    sides, target = points.T / scale, row / scale
-    slack = np.full((len(row), 1), -1.0)
-    found = linprog(
-        np.append(np.zeros(len(points)), 1.0),
-        A_ub=np.block([[sides, slack], [-sides, slack]]),
-        b_ub=np.concatenate([target, -target]),
-        A_eq=np.append(np.ones(len(points)), 0.0)[None],
-        b_eq=[1.0],
-        method="highs",
-    )
-    return bool(found.status == 0 and found.fun <= _LP_TOLERANCE)
 
 
 def _name_of(region: Region) -> str:
@@ -317,6 +217,14 @@ def _subspace_hull(arrays: Mapping[str, NDArray[Any]], index: int, size: int) ->
     _check(basis, np.float32, (None, size), "basis", rows=MOST_DIMENSIONS)
     _check(facets, np.float64, (None, len(basis) + 1), "facets", rows=MOST_FACETS)
     return SubspaceHull(basis=basis, facets=facets)
+
+
+def _hull(arrays: Mapping[str, NDArray[Any]], index: int, size: int) -> Hull:
+    points = arrays[f"points-{index}"]
+    _check(points, np.float32, (None, size), "points", rows=MOST_POINTS)
+    if points.size > _MOST_VALUES:
+        raise ValueError(f"the points of a hull must have at most {_MOST_VALUES:,} values")
+    return Hull(points=points)
 
 
 def _check(

@@ -182,7 +182,11 @@ class ServeOptions(GeneratorOptions):
 
 
 class CalibrateOptions(RequestOptions):
-    """Those of `CalibrateConfig`, and of the audits before and after."""
+    """Those of `CalibrateConfig`, and of the audits before and after; None: there is none."""
+
+    shard: None
+    output: None
+    calibrator: None
 
     method: Annotated[
         str | None,
@@ -255,7 +259,7 @@ def takes(kind: type[GeneratorOptions]) -> Callable[[Callable[..., None]], Calla
         options = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
             for name, hint in declared.items()
-            if name not in own
+            if name not in own and hint is not type(None)
         ]
         parameters: list[inspect.Parameter] = []
         for name, parameter in own.items():
@@ -318,7 +322,6 @@ def _generator_without_flags() -> Any:
     return next(setting.value for setting in settings if setting.name == "generator")
 
 
-_NOT_OF_CALIBRATE = ("shard", "output", "calibrator", "format")
 _BESIDE_A_RUN = ("generator", "set", "descriptor", "descriptor_card", "labels", "plugin", "trust",
     "strict_source", "device", "batch", "workers", "timeout_s", "max_requests", "max_faceless",
     "max_failure_rate", "keep", "backend", "reference", "out", "resume", "dry_run")  # fmt: skip
@@ -342,9 +345,6 @@ def resolve_calibrate(flags: Mapping[str, Any]) -> tuple[CalibrateConfig, Diagno
     theirs = {name: value for name, value in flags.items() if name not in own}
     theirs["set"] = tuple(pair for pair in pairs if pair not in of_judge)
     given = {name for name, value in theirs.items() if value not in (None, ())}
-    for name in _NOT_OF_CALIBRATE:
-        if name in given:
-            raise ConfigError(f"calibrate has no --{name}; leave it out")
     if config.run is None:
         request = resolve(DiagnoseConfig, theirs)
     else:

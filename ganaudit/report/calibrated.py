@@ -1,6 +1,6 @@
 """A calibration as people read it: as Markdown, in a terminal, and the files of its folder."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -170,11 +170,11 @@ def _list(sentences: Sequence[str]) -> str:
     return bullets(sentences, source=said.NAME)
 
 
-def _mode(found: tuple[str, str, list[tuple[str, str]], str]) -> Iterable[str]:
+def _mode(found: tuple[str, str, list[tables.Cell], str]) -> Sequence[str]:
     number, anchor, cells, against = found
     return number, anchor, *tables.in_line(cells), against
 
 
-def _other(found: tuple[str, list[tuple[str, str]], str]) -> Iterable[str]:
+def _other(found: tuple[str, list[tables.Cell], str]) -> Sequence[str]:
     anchor, cells, p = found
     return anchor, *tables.in_line(cells), p

@@ -33,7 +33,8 @@ _LONG, _MANY = 2000, 400  # characters of a value and values of a table of prove
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _JOINED = re.compile(
-    r"(?<=\d) (?=%)|(?<=\b[mn]) (?== \d)|(?<=\b[mn] =) (?=\d)|(?<=\b1) (?=/ )|(?<=\b1 /) "
+    r"(?<=\d) (?=%)|(?<=\b[mn]) (?== \d)|(?<=\b[mn] =) (?=\d)"
+    r"|(?<=\b1) (?=/ acceptance)|(?<=\b1 /) (?=acceptance)"
 )  # not parted by a line
 
 

@@ -5,6 +5,8 @@ names, or lie where torch-fidelity itself once put them. The distances say how f
 whole moved, not whether a mode is too dense.
 """
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from itertools import groupby, islice
 from pathlib import Path
@@ -28,7 +30,6 @@ from ganaudit.slots import Stream
 FILE = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity's cache has it
 WIDTH = 2048  # of its last pooled features
 _NAME = "torch-fidelity's Inception"
-_SIDES = ("fit", "before", "after")
 
 
 def available(weights: Path | None) -> Path | None:
@@ -203,7 +204,7 @@ def compare(
       slots: sample slots [0, slots) of each are rendered again; 10,000 take 82 MB a side.
       device: where they are embedded.
       batch: images embedded at once.
-      progress: told ("inception", images embedded, images in all).
+      progress: told ("inception fit" and so on, images embedded, slots).
 
     Returns:
       JSON values: "weights_sha256", "slots", and the `distances` "to_uncalibrated" (fit, after)
@@ -219,17 +220,31 @@ def compare(
         return None
     network = Inception(weights, device=device)
     sides = []
-    for place, maker in enumerate(makers):
-        done, total = place * slots, len(makers) * slots
-        told = _Told(progress, done, total)
-        sides.append(_features(network, maker, slots, batch=batch, told=told))
-        if len(sides[-1]) < 2:
+    for name, maker in zip(("fit", "before", "after"), makers, strict=True):
+        rows = _features(network, maker, slots, batch, partial(progress, f"inception {name}"))
+        if len(rows) < 2:
             return None
-    rows = min(map(len, sides))
-    fit, before, after = (side[:rows] for side in sides)
+        sides.append(rows)
+    least = min(map(len, sides))
+    fit, before, after = (side[:least] for side in sides)
     return {
         "weights_sha256": network.sha256,
         "slots": slots,
         "to_uncalibrated": distances(fit, after),
         "noise": distances(fit, before),
     }
+
+
+def _features(
+    network: Inception, maker: Maker, slots: int, batch: int, told: Callable[[int, int], None]
+) -> NDArray[np.float32]:
+    """Features [<= slots, 2048] of the sample slots that have an image, in their order."""
+    parts, done = [np.empty((0, WIDTH), dtype=np.float32)], 0
+    images = (image for _, image in maker.images(Stream.SAMPLES, np.arange(slots)))
+    for _, alike in groupby(images, key=lambda image: image.shape):
+        while some := list(islice(alike, batch)):
+            parts.append(network.features(torch.stack(some)))
+            done += len(some)
+            told(done, slots)
+    told(slots, slots)
+    return np.concatenate(parts)

@@ -237,16 +237,17 @@ class ClassedJudge(Judge):
 
 def test_each_slot_is_refined_under_its_own_label() -> None:
     judge = Discriminator(ClassedJudge().eval(), {})
+    source = Classed().eval()
     with torch.inference_mode():
         start, labels = latents(3), torch.arange(3)
-        found = refine(refiner(), start, source=Classed(), judge=judge, labels=labels)
+        found = refine(refiner(), start, source=source, judge=judge, labels=labels)
     alone = Discriminator(Judge().eval(), {})
     assert torch.equal(found[1], start[1])  # no slope, no move
     for row, way in ((0, 1), (2, -1)):
         here = start[row].clone()
         for _ in range(7):
             here.requires_grad_(True)
-            logit = alone(Classed()(here[None], torch.tensor([row])))[0]
+            logit = alone(source(here[None], torch.tensor([row])))[0]
             here = (here + 0.05 * way * torch.autograd.grad(logit, here)[0].sign()).detach()
         assert torch.allclose(here, found[row], atol=1e-6)
 
@@ -264,8 +265,6 @@ def test_a_pair_of_checkpoints_is_refined_and_left_as_it_was(tmp_path: Path) -> 
     torch.manual_seed(6)
     for name, more in (("stylegan2", {"z_dim": 6, "w_dim": 8}), ("stylegan2_discriminator", {})):
         module = networks.build(name, sizes | more)
-        for parameter in module.parameters():
-            nn.init.normal_(parameter, std=0.5)
         path = tmp_path / f"{name}.safetensors"
         save_native(path, module, network=name, arguments=sizes | more, facts={"prior": "normal"})
     with torch.no_grad():
@@ -277,7 +276,7 @@ def test_a_pair_of_checkpoints_is_refined_and_left_as_it_was(tmp_path: Path) -> 
         {key: value.clone() for key, value in module.state_dict().items()}
         for module in (source.module, judge._module)
     ]
-    change = refiner_of(refiner(step=0.01), source, judge)
+    change = refiner_of(refiner(), source, judge)
     draws = draw(np.arange(12), seed=1, stream=Stream.SAMPLES, latent_shape=(6,))
     with torch.inference_mode():
         found = change(draws).latents

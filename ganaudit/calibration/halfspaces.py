@@ -17,6 +17,7 @@ from ganaudit.slots import Stream
 
 STRENGTHS = (0.001, 0.01, 0.1)  # C of the regression, the inverse of its penalty
 FOLDS = 5
+TELLS = 0.55  # least area under the curve of a direction that is of use
 _ROUNDS, _RATE = 40, 0.3  # of the multiplicative weights
 _PRIOR_FROM, _PRIOR_DRAWS, _BLOCK = 2**20, 2**17, 2**13  # slots no run scores as anchors
 
@@ -30,13 +31,20 @@ class Direction:
 
     Attributes:
       coefficients: [size] float32 of length 1 (0: there is no direction), from all samples.
-      depth: [N] in (0, 1): share of the prior with a higher score than the sample has.
+      held_out: [N], the score of each sample by a direction that was found without it.
+      depth: [N] in (0, 1): share of the prior with a higher score.
       auc: chance that a neighbour of the mode scores above another sample, in [0, 1].
     """
 
     coefficients: NDArray[np.float32]
+    held_out: _Array
     depth: _Array
     auc: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether it knows more of the mode than chance."""
+        return self.auc >= TELLS and bool(self.coefficients.any())
 
 
 def logistic(
@@ -111,13 +119,18 @@ def joint(
 def direction(latents: Latents, hits: NDArray[np.bool_], learn: Learner, *, seed: int) -> Direction:
     """What a learner finds in all samples, judged by what it finds without a fifth of them."""
     fold = _folds(len(latents), seed)
-    depth = np.empty(len(latents))
+    held_out, depth = np.empty(len(latents)), np.empty(len(latents))
     for one in range(FOLDS):
         part = fold == one
         found = learn(np.flatnonzero(~part))
-        depth[part] = _depth(scores(latents[part], found[None])[:, 0])
-    coefficients = learn(np.arange(len(latents)))
-    return Direction(coefficients=coefficients, depth=depth, auc=area(-depth, hits))
+        held_out[part] = scores(latents[part], found[None])[:, 0]
+        depth[part] = _depth(held_out[part])
+    return Direction(
+        coefficients=learn(np.arange(len(latents))),
+        held_out=held_out,
+        depth=depth,
+        auc=area(-depth, hits),
+    )
 
 
 def area(found: _Array, hits: NDArray[np.bool_]) -> float:

@@ -19,7 +19,6 @@ from ganaudit.calibration.regions import Hull, SubspaceHull, scores
 
 MOST_DIRECTIONS = 4
 POINTS = 100  # of a full hull: the paper's "top 10^2"
-_TELLS = 0.55  # least area under the curve at which the linear direction is of use
 _LEVELS = 20
 _NEIGHBOURS = 50  # by which the density of the mode is smoothed
 _DRAWS = 2**14
@@ -47,16 +46,19 @@ class NestedHulls:
 
     @cached_property
     def depth(self) -> _Array:
-        """[N]: mass of the smallest hull, of other samples, that holds each sample; inf: none."""
-        fold = np.random.default_rng(self.seed).permutation(len(self.hits)) % FOLDS
+        """[N]: mass of the smallest hull, of other samples, that holds each sample; inf: none.
+
+        Between one of 20 hulls and the next the order is drawn by lot.
+        """
+        rng = np.random.default_rng(self.seed)
+        fold, lot = rng.permutation(len(self.hits)) % FOLDS, rng.random(len(self.hits))
         depth = np.full(len(self.hits), np.inf)
         for one in range(FOLDS):
-            part = np.flatnonzero(fold == one)
-            nest = _Nest.of(self.latents[fold != one], self.hits[fold != one], self.linear)
-            level = nest.levels(self.latents[part])
-            masses = np.cumsum(np.bincount(level, minlength=_LEVELS + 1)) / len(part)
-            held = level < _LEVELS
-            depth[part[held]] = masses[level[held]]
+            part, rest = np.flatnonzero(fold == one), np.flatnonzero(fold != one)
+            nest = self._nest(rest)
+            level = nest.levels(self._places(nest.basis, part))
+            order = np.lexsort((lot[part], level))[: int((level < _LEVELS).sum())]
+            depth[part[order]] = np.arange(1, len(order) + 1) / len(part)
         return depth
 
     def region(self, mass: float) -> tuple[SubspaceHull | None, float]:
@@ -64,7 +66,7 @@ class NestedHulls:
 
         The mass is measured on 16,384 fresh draws of the prior.
         """
-        nest = _Nest.of(self.latents, self.hits, self.linear)
+        nest = self._nest(np.arange(len(self.hits)))
         drawn = scores(prior_draws(self.space, 0, _DRAWS, seed=self.seed), nest.basis)
         low, high = 0, len(nest.points)  # points of a hull that is small enough
         best: tuple[NDArray[np.float64] | None, float] = None, 0.0
@@ -81,6 +83,26 @@ class NestedHulls:
             return None, 0.0
         return SubspaceHull(basis=nest.basis, facets=best[0]), best[1]
 
+    def _nest(self, rows: NDArray[np.intp]) -> "_Nest":
+        """The neighbours among some samples, those in dense places first."""
+        from scipy.spatial import cKDTree
+
+        hits = self.hits[rows]
+        basis = subspace(self.latents[rows], hits, self.linear)
+        places = self._places(basis, rows)
+        points = places[hits]
+        count = min(_NEIGHBOURS, len(places))
+        _, nearest = cKDTree(places).query(points, k=count)
+        density = hits[np.reshape(nearest, (len(points), count))].mean(axis=1)
+        return _Nest(basis, points[np.argsort(-density, kind="stable")])
+
+    def _places(self, basis: NDArray[np.float32], rows: NDArray[np.intp]) -> _Array:
+        """Coordinates of some samples in a subspace; the linear one is as if they were fresh."""
+        places = scores(self.latents[rows], basis)
+        if self.linear.tells:
+            places[:, 0] = self.linear.held_out[rows]
+        return places
+
 
 @dataclass(frozen=True)
 class _Nest:
@@ -89,22 +111,9 @@ class _Nest:
     basis: NDArray[np.float32]  # [k, size]
     points: _Array  # [h, k]
 
-    @classmethod
-    def of(cls, latents: Latents, hits: NDArray[np.bool_], linear: Direction) -> "_Nest":
-        from scipy.spatial import cKDTree
-
-        basis = subspace(latents, hits, linear)
-        places = scores(latents, basis)
-        points = places[hits]
-        count = min(_NEIGHBOURS, len(places))
-        _, nearest = cKDTree(places).query(points, k=count)
-        density = hits[np.reshape(nearest, (len(points), count))].mean(axis=1)
-        return cls(basis, points[np.argsort(-density, kind="stable")])
-
-    def levels(self, latents: Latents) -> NDArray[np.int64]:
-        """The first of 20 nested hulls that holds each latent; 20: none."""
-        places = scores(latents, self.basis)
-        found = np.full(len(latents), _LEVELS, dtype=np.int64)
+    def levels(self, places: _Array) -> NDArray[np.int64]:
+        """The first of 20 nested hulls that holds each place [N, k]; 20: none."""
+        found = np.full(len(places), _LEVELS, dtype=np.int64)
         for level in reversed(range(_LEVELS)):
             facets = facets_of(self.points[: (level + 1) * len(self.points) // _LEVELS])
             if facets is None:
@@ -129,7 +138,7 @@ def subspace(latents: Latents, hits: NDArray[np.bool_], linear: Direction) -> ND
     near = latents[hits].astype(np.float64)
     near -= near.mean(axis=0)
     first = linear.coefficients.astype(np.float64)
-    told = linear.auc >= _TELLS and bool(first.any())
+    told = linear.tells
     if told:
         near -= np.outer(near @ first, first)
     _, values, directions = np.linalg.svd(near, full_matrices=len(near) < near.shape[1] <= 64)
@@ -141,20 +150,27 @@ def subspace(latents: Latents, hits: NDArray[np.bool_], linear: Direction) -> ND
         directions, ratio = directions[across], ratio[across]
     surprise = np.abs(np.log(np.maximum(ratio, 1e-12)))
     beyond = (ratio > (1 + edge) ** 2) | (ratio < max(0.0, 1 - edge) ** 2)
-    room = min(MOST_DIRECTIONS, latents.shape[1]) - told
+    room = MOST_DIRECTIONS - told
     order = np.argsort(-surprise, kind="stable")
     kept = [index for index in order if beyond[index]][:room]
-    fewest = min(2, latents.shape[1]) - told
-    if len(kept) < fewest:
-        kept = list(order[:fewest])
+    if not told and not kept:
+        kept = list(order[:2])
     basis = directions[kept]
     return np.asarray(np.vstack([first[None], basis] if told else [basis]), dtype=np.float32)
 
 
-def full_hull(crowd: Crowd, latents: Latents, mode: int) -> tuple[Hull, NDArray[np.intp]]:
-    """The hull of the 100 samples nearest to a mode, and which samples those are."""
+def full_hull(crowd: Crowd, latents: Latents, mode: int) -> tuple[Hull, NDArray[np.bool_]]:
+    """The hull of the 100 samples nearest to a mode, and which samples it holds: [N].
+
+    Whether it holds one of those that it is made of is judged by the hull of the others.
+    """
     nearness = crowd.rows.astype(np.float64) @ crowd.anchors[mode].astype(np.float64)
     nearness[~crowd.hits[mode]] = -np.inf
     most = min(POINTS, int(crowd.hits[mode].sum()))
     chosen = np.argsort(-nearness, kind="stable")[:most]
-    return Hull(points=latents[chosen]), chosen
+    hull = Hull(points=latents[chosen])
+    inside = hull.inside(latents)
+    for index, sample in enumerate(chosen):
+        others = Hull(points=np.delete(hull.points, index, axis=0))
+        inside[sample] = others.inside(latents[[sample]])[0]
+    return hull, inside

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from ganaudit.calibration.crowds import Crowd, Fitted, Forecast, Goal
+from ganaudit.calibration.halfspaces import TELLS
 from ganaudit.calibration.latents import Latents, Space
 from ganaudit.calibration.region_fits import (
     HULL_DRAWS,
@@ -112,10 +113,9 @@ def _sentences(facts: dict[str, Any], forecast: Forecast, goal: Goal) -> list[st
         f"{forecast.acceptance:.1%}."
     )
     if before - after < (before - goal.target) / 2:
-        other = "linear" if facts["region"] != "linear" else "subspace-hull"
         said.append(
             "That is less than half of what was asked for: these regions know too little of where "
-            f"the densest mode lies. Try --region {other} or --method rejection."
+            f"the densest mode lies. Try {_elsewhere(facts)}--method rejection."
         )
     elif facts["floor_binds"]:
         said.append(
@@ -125,10 +125,23 @@ def _sentences(facts: dict[str, Any], forecast: Forecast, goal: Goal) -> list[st
     return said
 
 
+def _elsewhere(facts: dict[str, Any]) -> str:
+    """Another region that may know more."""
+    if facts["region"] == "linear":
+        return "--region subspace-hull or "
+    return "--region linear or " if facts["auc"][0] >= TELLS else ""
+
+
 def _of_half_spaces(facts: dict[str, Any], before: float) -> list[str]:
     trade = facts["trade_off"]
     masses = "/".join(f"{one['mass']:.0%}"[:-1] for one in trade)
     removed = "/".join(f"{-_change(before, one['rate']):.0%}"[:-1] for one in trade)
+    if facts["auc"][0] < TELLS:
+        return [
+            "No linear score on the latent tells the densest mode from other samples: the area "
+            f"under the curve is {facts['auc'][0]:.2f} by samples that took no part in finding it, "
+            "and .5 is chance. Nothing is thinned."
+        ]
     said = [
         f"A linear score on the latent tells the densest mode from other samples with an area "
         f"under the curve of {facts['auc'][0]:.2f} (.5 is chance), by samples that took no part "
@@ -142,9 +155,15 @@ def _of_half_spaces(facts: dict[str, Any], before: float) -> list[str]:
 
 
 def _of_subspaces(facts: dict[str, Any], before: float) -> list[str]:
+    count, mass = facts["directions"][0], facts["mass"][0]
+    if not mass:
+        return [
+            "No hull of the densest mode's neighbours, in the directions in which they differ from "
+            "the prior, tells them from other samples. Nothing is thinned."
+        ]
     return [
-        f"A hull in {facts['directions'][0]} directions, in which the densest mode's neighbours "
-        f"differ from the prior, holds {facts['mass'][0]:.1%} of it."
+        f"A hull in {count} direction{'s' * (count > 1)}, in which the densest mode's neighbours "
+        f"differ from the prior, holds {mass:.1%} of it."
     ]
 
 

@@ -14,6 +14,7 @@ _STEP = 0.005  # of the prior, by which a region grows
 _NEAR_FLOOR = 0.02  # of acceptance left: the floor is what stopped it
 
 _Array = NDArray[np.float64]
+_Stage = tuple[float, float, dict[int, float]]  # worst rate, acceptance, masses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,8 @@ def plan(crowd: Crowd, goal: Goal, region: Callable[[int], Growing]) -> Plan:
 
     The worst mode's own region grows; a neighbour of a chosen mode counts as that mode, others are
     chosen as long as `goal.modes` (none: 32) are not yet. It ends when the target is met, when the
-    next step would cost too much acceptance, or when all is covered; of all stages passed the one
-    with the least worst mode is taken.
+    next step would cost too much acceptance, or when the region that should grow knows nothing; of
+    all stages passed the cheapest one of those with the least worst mode is taken.
 
     Args:
       crowd: the run's neighbourhoods; the densest mode is chosen first.
@@ -72,18 +73,18 @@ def plan(crowd: Crowd, goal: Goal, region: Callable[[int], Growing]) -> Plan:
     """
     samples = crowd.hits.shape[1]
     masses: dict[int, float] = {0: 0.0}
-    passed: list[tuple[float, float, dict[int, float]]] = []
+    passed: list[_Stage] = []
     while True:
         taken = weights(masses, region, samples)
         rates = crowd.rates(taken)
         worst, mode = _worst(crowd, rates, masses, goal)
         passed.append((float(rates[worst]), float(taken.mean()), masses))
-        if mode is None:
-            return _least(passed, goal)
+        if mode is None or region(mode).keep == 1:
+            return _least(passed, goal, samples)
         masses = masses | {mode: masses.get(mode, 0.0) + _STEP}
         acceptance = float(weights(masses, region, samples).mean())
         if acceptance < goal.min_acceptance or masses[mode] >= 1:
-            return _least(passed, goal)
+            return _least(passed, goal, samples)
 
 
 def shared_plan(crowd: Crowd, goal: Goal, modes: list[int] | None, region: Growing) -> Plan:
@@ -95,7 +96,8 @@ def shared_plan(crowd: Crowd, goal: Goal, modes: list[int] | None, region: Growi
       modes: whose rates count; None: all candidates'.
       region: that grows.
     """
-    passed: list[tuple[float, float, dict[int, float]]] = []
+    samples = len(region.depth)
+    passed: list[_Stage] = []
     for mass in np.arange(0.0, 1.0, _STEP):
         taken = np.where((region.depth <= mass) & (mass > 0), region.keep, 1.0)
         if passed and taken.mean() < goal.min_acceptance:
@@ -105,7 +107,7 @@ def shared_plan(crowd: Crowd, goal: Goal, modes: list[int] | None, region: Growi
         passed.append((worst, float(taken.mean()), {0: float(mass)}))
         if worst <= goal.target:
             break
-    return _least(passed, goal)
+    return _least(passed, goal, samples)
 
 
 def weights(masses: dict[int, float], region: Callable[[int], Growing], samples: int) -> _Array:
@@ -118,16 +120,13 @@ def weights(masses: dict[int, float], region: Callable[[int], Growing], samples:
     return found
 
 
-def _least(passed: list[tuple[float, float, dict[int, float]]], goal: Goal) -> Plan:
-    """The stage with the least worst mode, the first of several."""
-    worst, acceptance, masses = min(passed, key=lambda stage: stage[0])
-    near = acceptance < goal.min_acceptance + _NEAR_FLOOR
-    return Plan(
-        masses=masses,
-        floored=near and worst > goal.target,
-        worst=worst,
-        acceptance=acceptance,
-    )
+def _least(passed: list[_Stage], goal: Goal, samples: int) -> Plan:
+    """The cheapest stage of which the worst mode is the least, to a quarter of its error."""
+    least = min(worst for worst, _, _ in passed)
+    near = least + (least / samples) ** 0.5 / 4
+    worst, acceptance, masses = next(stage for stage in passed if stage[0] <= near)
+    floored = worst > goal.target and acceptance < goal.min_acceptance + _NEAR_FLOOR
+    return Plan(masses=masses, floored=floored, worst=worst, acceptance=acceptance)
 
 
 def _worst(

@@ -26,6 +26,7 @@ HULL_DRAWS = 2**14  # by which the acceptance of hulls is measured
 _TRADE_OFF = (0.05, 0.1, 0.2, 0.3)  # of the prior
 _MOST_GROWTH = 1.25  # of regions that a plan by whole steps left below the floor
 _HALVINGS = 12
+_PASSES = 3  # in which hulls shrink to what the acceptance allows
 
 _Array = NDArray[np.float64]
 
@@ -71,7 +72,9 @@ def half_spaces(task: Task) -> Found:
         return first if mode == 0 else _logistic(task, mode, (strength,))[0]
 
     def growing(mode: int) -> Growing:
-        return Growing(depth=own(mode).depth, keep=keep_for(crowd, mode, aim.target))
+        found = own(mode)
+        keep = keep_for(crowd, mode, aim.target) if found.tells else 1.0
+        return Growing(depth=found.depth, keep=keep)
 
     chosen = plan(crowd, aim, growing)
     modes = list(chosen.masses)
@@ -134,7 +137,7 @@ def _together(task: Task, chosen: Plan) -> tuple[Plan, Direction] | None:
 
 def subspace_hulls(task: Task) -> Found:
     """A hull in a few directions for each mode."""
-    crowd, aim = task.crowd, task.aim
+    crowd, aim, n = task.crowd, task.aim, len(task.latents)
     first, strength = _logistic(task, 0, STRENGTHS)
 
     @cache
@@ -146,12 +149,16 @@ def subspace_hulls(task: Task) -> Found:
         return Growing(depth=hulls(mode).depth, keep=keep_for(crowd, mode, aim.target))
 
     chosen = plan(crowd, aim, growing)
-    modes = list(chosen.masses)
-    made = [hulls(mode).region(chosen.masses[mode]) for mode in modes]
-    regions = tuple(region or _nowhere(task.space.size) for region, _ in made)
-    keep = np.array([growing(mode).keep for mode in modes])
-    taken = weights(chosen.masses, growing, len(task.latents))
-    keep, acceptance, less = _measured(task, regions, keep)
+    modes, masses = list(chosen.masses), chosen.masses
+    asked = np.array([growing(mode).keep for mode in modes])
+    for _ in range(_PASSES):
+        made = [hulls(mode).region(masses[mode]) for mode in modes]
+        regions = tuple(region or _nowhere(task.space.size) for region, _ in made)
+        keep, acceptance, less = _measured(task, regions, asked)
+        if less == 1:
+            break
+        masses = {mode: less * mass for mode, mass in masses.items()}
+    taken = weights({mode: mass for mode, (_, mass) in zip(modes, made, strict=True)}, growing, n)
     return Found(
         modes=modes,
         regions=regions,
@@ -172,13 +179,12 @@ def full_hulls(task: Task) -> Found:
     """The paper's hulls: of the hundred nearest samples of each mode, in the full space."""
     crowd, aim = task.crowd, task.aim
     modes = _apart(crowd, 1 if aim.modes is None else aim.modes)
+    first, _ = _logistic(task, 0, STRENGTHS)
     keep = np.array([keep_for(crowd, mode, aim.target) for mode in modes])
     taken = np.ones(len(task.latents))
     regions = []
     for mode, share in zip(modes, keep, strict=True):
-        region, own = full_hull(crowd, task.latents, mode)
-        inside = region.inside(task.latents)
-        inside[own] = False
+        region, inside = full_hull(crowd, task.latents, mode)
         taken[inside] = np.minimum(taken[inside], share)
         regions.append(region)
     drawn = prior_draws(task.space, 0, HULL_DRAWS, seed=aim.seed)
@@ -191,6 +197,7 @@ def full_hulls(task: Task) -> Found:
         taken=1 - less * (1 - taken),
         acceptance=acceptance,
         facts={
+            "auc": [first.auc],
             "points": [len(region.points) for region in regions],
             "hit_rate": fires,
             "mass": fires,

@@ -104,7 +104,7 @@ def _tempered(strength: _Array, heeds: Callable[[_Array], bool]) -> _Array:
     """min(1, c strength), c the least from 1 on that heeds; where one does, so do larger ones."""
     if heeds(strength):
         return strength
-    low, high = 1.0, 1 / float(strength.min())
+    low, high = 1.0, 2 / float(strength.min())
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5
         if heeds(np.minimum(1.0, middle * strength)):

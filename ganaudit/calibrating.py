@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganaudit import difference
+from ganaudit import difference, inception
 from ganaudit.calibrated_gallery import pictures
 from ganaudit.calibration.artefact import NAME as CALIBRATOR
 from ganaudit.calibration.artefact import save, type_of
@@ -31,7 +31,7 @@ from ganaudit.errors import ConfigError
 from ganaudit.files import free_folder, json_text
 from ganaudit.finished import Finished
 from ganaudit.fitting import Ground, announced, artefact_of, fit, target_of
-from ganaudit.generators import Source
+from ganaudit.generators import EmbeddingSource, Source
 from ganaudit.intervals import Interval
 from ganaudit.maker import Maker
 from ganaudit.opening import Request, open_request
@@ -48,6 +48,7 @@ KIND = "calibration"
 NAME = "calibration.json"
 FIT, BEFORE, AFTER = "fit", "before", "after"
 _PICTURED = 32  # images rendered at once for the page
+_IN_INCEPTION = {"cpu": 2000, "cuda": 10_000}  # slots: three images a second on a CPU
 _JUDGED = 2048  # fresh slots that the discriminator looks at
 Notice = Callable[[str], None]
 
@@ -98,7 +99,9 @@ def calibrate(
     """
     out = request.out or free_folder("calibration")
     _check_free(out, resume=request.resume)
+    weights = inception.available(config.inception)
     opened = open_request(request, source=source, descriptor=descriptor)
+    _check_drawable(opened)
 
     def audit(name: str, wanted: DiagnoseConfig) -> Finished:
         place = out / name
@@ -201,6 +204,13 @@ def calibrate(
             fit=ground.run.store,
             device=opened.device,
         )
+        document["companions"]["inception"] = inception.compare(
+            weights=weights,
+            makers=makers,
+            slots=min(request.samples, _IN_INCEPTION["cpu" if opened.device == "cpu" else "cuda"]),
+            device=opened.device,
+            progress=progress,
+        )
     document = json.loads(json_text(document))  # as whoever reads the file has it
     write_json(out / NAME, document)
     calibrated.write(document, out)
@@ -254,6 +264,16 @@ def _about(
         "modes_asked": config.mode_count or "auto",
         "announced": announced(fitted),
     }
+
+
+def _check_drawable(opened: Request) -> None:
+    """Refuse what was delivered already: there is nothing left to draw."""
+    source = opened.source
+    if isinstance(source, EmbeddingSource) or getattr(source, "size", None) is not None:
+        raise ConfigError(
+            f"{opened.config.generator} holds what was delivered already, and nothing of it can be "
+            "drawn anew: calibrate a generator"
+        )
 
 
 def _check_free(out: Path, *, resume: bool) -> None:

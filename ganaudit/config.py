@@ -330,6 +330,7 @@ class CalibrateConfig:
     steps: int | None = None  # of advlatgan-z
     ball: float | None = None  # of advlatgan-z: most that a coordinate moves; None: no bound
     momentum: float | None = None  # of mi-fgsm
+    inception: Path | None = None  # torch-fidelity's weights; None: those in torch's cache, if any
     set: tuple[str, ...] = ()  # discriminator.KEY=VALUE
     format: Format = "rich"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)

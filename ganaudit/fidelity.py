@@ -60,16 +60,18 @@ def fidelity(real: NDArray[np.float32], generated: NDArray[np.float32], *, k: in
     real, generated = real[:rows], generated[:rows]
     density, coverage = density_and_coverage(real, generated, k=k)
     frechet = frechet_distance(real, generated)
-    kernel = kernel_distance(real, generated, block=_block(rows))
+    kernel = kernel_distance(real, generated, block=block_of(rows))
     return Fidelity(rows, frechet, kernel, k, density, coverage)
 
 
-def _block(rows: int) -> int:
+def block_of(rows: int) -> int:
     """Rows of a block of the kernel distance: the usual 1,000, or a sixteenth of fewer rows."""
     return min(1000, max(_SMALL_BLOCK, rows // 16))
 
 
-def frechet_distance(real: NDArray[np.float32], generated: NDArray[np.float32]) -> float:
+def frechet_distance(
+    real: NDArray[np.float32], generated: NDArray[np.float32], *, unit: bool = True
+) -> float:
     """Squared 2-Wasserstein distance of the Gaussians with the moments of both sets.
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) with mean mu and covariance S (ddof = 1).
@@ -79,6 +81,7 @@ def frechet_distance(real: NDArray[np.float32], generated: NDArray[np.float32]) 
     Args:
       real: [R, D] float32 unit rows, R >= 2.
       generated: [G, D] likewise.
+      unit: false: rows are raw features of any length.
 
     Returns:
       A finite number >= 0, in float64; symmetric and independent of the order of rows up to
@@ -86,13 +89,14 @@ def frechet_distance(real: NDArray[np.float32], generated: NDArray[np.float32]) 
       this descriptor: no published FID compares with it.
 
     Raises:
-      ValueError: wrong rank or type, differing D, rows that are not unit, fewer than 2 rows.
+      ValueError: wrong rank or type, differing D, rows that are not unit or not finite, fewer than
+        2 rows.
 
     References:
       Heusel et al. 2017, Eq. 6 (FID). Deviation from the authors' code: no root of the unsymmetric
       product, which may fail or turn complex, and no offset on the diagonal.
     """
-    _check(real, generated, least=2)
+    _check(real, generated, least=2, unit=unit)
     mean, factor = _moments(real)
     other_mean, other_factor = _moments(generated)
     common = np.linalg.svd(factor @ other_factor.T, compute_uv=False).sum()
@@ -115,7 +119,11 @@ def _moments(rows: NDArray[np.float32]) -> tuple[_Array, _Array]:
 
 
 def kernel_distance(
-    real: NDArray[np.float32], generated: NDArray[np.float32], *, block: int = 1000
+    real: NDArray[np.float32],
+    generated: NDArray[np.float32],
+    *,
+    block: int = 1000,
+    unit: bool = True,
 ) -> Interval:
     """Squared maximum mean discrepancy under the kernel (x.y / D + 1)^3, without bias.
 
@@ -127,6 +135,7 @@ def kernel_distance(
       real: [R, D] float32 unit rows in random order, R >= 2.
       generated: [G, D] likewise.
       block: rows of a block, at least 2. Fewer rows than that are one block.
+      unit: false: rows are raw features of any length.
 
     Returns:
       The estimate with its 95 % interval by Student t over blocks; no interval below 8 blocks.
@@ -139,7 +148,7 @@ def kernel_distance(
       Binkowski et al. 2018, section 4 (KID); Gretton et al. 2012, Eq. 3. Deviation from the usual
       code: disjoint blocks instead of random subsets, which overlap and have no standard error.
     """
-    _check(real, generated, least=2)
+    _check(real, generated, least=2, unit=unit)
     if block < 2:
         raise ValueError(f"block must be at least 2, got {block}")
     rows = min(len(real), len(generated))
@@ -262,10 +271,19 @@ def _tiles(rows: NDArray[np.float32]) -> Iterator[tuple[slice, _Array]]:
         yield place, rows[place].astype(np.float64)
 
 
-def _check(real: NDArray[np.float32], generated: NDArray[np.float32], *, least: int) -> None:
+def _check(
+    real: NDArray[np.float32], generated: NDArray[np.float32], *, least: int, unit: bool = True
+) -> None:
     for name, rows in (("real", real), ("generated", generated)):
-        check_unit_rows(name, rows)
+        (check_unit_rows if unit else _check_finite_rows)(name, rows)
         if len(rows) < least:
             raise ValueError(f"at least {least} {name} rows are needed, got {len(rows)}")
     if real.shape[1] != generated.shape[1]:
         raise ValueError(f"real has {real.shape[1]} columns, generated {generated.shape[1]}")
+
+
+def _check_finite_rows(name: str, rows: NDArray[np.float32]) -> None:
+    if rows.ndim != 2 or rows.dtype != np.float32 or rows.shape[1] == 0:
+        raise ValueError(f"{name} must be float32 [N, D], got {rows.dtype} {list(rows.shape)}")
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{name} must have finite rows, got NaN or infinity")

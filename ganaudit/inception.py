@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor, nn
 
 from ganaudit.checkpoints.state_dicts import check, fill, read_state_dict
 from ganaudit.errors import ConfigError, PluginError
-from ganaudit.fidelity import _block, _discrepancy, _moments
+from ganaudit.fidelity import block_of, frechet_distance, kernel_distance
 from ganaudit.files import is_file
-from ganaudit.intervals import CONFIDENCE, MIN_GROUPS, Interval
 from ganaudit.maker import Maker
 from ganaudit.runner import Progress, silent
 from ganaudit.slots import Stream
@@ -149,39 +147,14 @@ def distances(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str,
     Raises:
       ValueError: wrong rank or type, differing D, a value that is not finite, fewer than 2 rows.
     """
-    for rows in (one, other):
-        if rows.ndim != 2 or rows.dtype != np.float32 or rows.shape[1] != one.shape[1]:
-            raise ValueError(
-                f"features must be float32 [N, {one.shape[-1]}], got {rows.dtype} "
-                f"{list(rows.shape)}"
-            )
-        if len(rows) < 2 or not np.isfinite(rows).all():
-            raise ValueError(f"at least 2 rows of finite features are needed, got {len(rows)} rows")
     count = min(len(one), len(other))
-    one, other = one[:count], other[:count]
+    pair = one[:count], other[:count]
+    kernel = kernel_distance(*pair, block=block_of(count), unit=False)
     return {
-        "frechet_distance": _frechet(one, other),
-        "kernel_distance": _kernel_distance(one, other).figures(),
+        "frechet_distance": frechet_distance(*pair, unit=False),
+        "kernel_distance": kernel.figures(),
         "rows": count,
     }
-
-
-def _frechet(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    (mean, factor), (other_mean, other_factor) = _moments(one), _moments(other)
-    common = np.linalg.svd(factor @ other_factor.T, compute_uv=False).sum()
-    spread = np.square(factor).sum() + np.square(other_factor).sum() - 2 * common
-    return max(0.0, float(np.square(mean - other_mean).sum() + spread))
-
-
-def _kernel_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> Interval:
-    count = max(1, len(one) // _block(len(one)))
-    pairs = zip(*(np.array_split(side, count) for side in (one, other)), strict=True)
-    values = np.array([_discrepancy(*(side.astype(np.float64) for side in pair)) for pair in pairs])
-    estimate = float(values.mean())
-    if count < MIN_GROUPS:
-        return Interval(estimate, None, None)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    return Interval(estimate, estimate - half, estimate + half)
 
 
 def compare(

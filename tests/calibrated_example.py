@@ -215,6 +215,7 @@ def document(**changes: Json) -> Json:
                 "kernel_distance": {"estimate": 0.000021, "low": -0.00004, "high": 0.00008},
             },
             "to_reference": None,
+            "inception": None,
         },
         "discriminator": None,
         "boxes": [
@@ -292,6 +293,20 @@ def refined() -> Json:
         for side, distance in (("before", 0.214), ("after", 0.219))
     }
     made["companions"]["to_reference"] = sides
+    made["companions"]["inception"] = {
+        "weights_sha256": "6726825d" * 8,
+        "slots": 2000,
+        "to_uncalibrated": {
+            "frechet_distance": 17.3,
+            "kernel_distance": interval(0.00512, 0.2),
+            "rows": 1998,
+        },
+        "noise": {
+            "frechet_distance": 9.87,
+            "kernel_distance": interval(0.00049, 0.2),
+            "rows": 1998,
+        },
+    }
     return made
 
 

@@ -258,6 +258,10 @@ def figures(made: Json) -> Iterator[str]:
         yield words.estimate(found["kernel_distance"])
         if found["kernel_distance"]["low"] is not None:
             yield words.interval(found["kernel_distance"])
+    inception = made["companions"]["inception"] or {}
+    for found in (inception[side] for side in ("to_uncalibrated", "noise") if inception):
+        yield words.number(found["frechet_distance"])
+        yield words.estimate(found["kernel_distance"])
     for found in (made["companions"]["to_reference"] or {}).values():
         yield words.number(found["frechet_distance"])
         yield words.estimate(found["kernel_distance"])

@@ -16,7 +16,7 @@ ORDER = (
     "power gates same_place pairs verification report maker runner scoring bylabel measuring "
     "gallery finished baselines difference paired effects outcomes proof watching batchnorm probe "
     "attaching opening reference starting parts merging planning pipeline release fitting "
-    "calibrated_gallery calibrating identities variants threshold sampling serving "
+    "inception calibrated_gallery calibrating identities variants threshold sampling serving "
     "testing health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "timm"}

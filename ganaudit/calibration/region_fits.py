@@ -1,5 +1,6 @@
 """Regions of each kind for the dense modes of a run: what Algorithm 2 thins."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,6 +26,7 @@ from ganaudit.calibration.rejection import LEAST_HITS
 HULL_DRAWS = 2**14  # by which the acceptance of hulls is measured
 _TRADE_OFF = (0.05, 0.1, 0.2, 0.3)  # of the prior
 _MOST_GROWTH = 1.25  # of regions that a plan by whole steps left below the floor
+_GAIN = 0.9  # of the worst rate: less than p2 / p1 is kept where it brings that much
 _HALVINGS = 12
 _PASSES = 3  # in which hulls shrink to what the acceptance allows
 
@@ -71,19 +73,14 @@ def half_spaces(task: Task) -> Found:
     def own(mode: int) -> Direction:
         return first if mode == 0 else _logistic(task, mode, (strength,))[0]
 
-    def growing(mode: int) -> Growing:
-        found = own(mode)
-        keep = keep_for(crowd, mode, aim.target) if found.tells else 1.0
-        return Growing(depth=found.depth, keep=keep)
-
-    chosen = plan(crowd, aim, growing)
+    chosen, regions = _planned(task, lambda mode: own(mode).depth if own(mode).tells else None)
     modes = list(chosen.masses)
-    directions, regions = [own(mode) for mode in modes], growing
-    together = _together(task, chosen)
+    directions = [own(mode) for mode in modes]
+    together = _together(task, chosen, regions(0).keep)
     if together is not None:
         chosen, one = together
         directions = [one]
-        shared = Growing(depth=one.depth, keep=keep_for(crowd, 0, aim.target))
+        shared = Growing(depth=one.depth, keep=regions(0).keep)
 
         def regions(mode: int) -> Growing:
             return shared
@@ -114,17 +111,49 @@ def half_spaces(task: Task) -> Found:
     )
 
 
+def _planned(
+    task: Task, depth: Callable[[int], _Array | None]
+) -> tuple[Plan, Callable[[int], Growing]]:
+    """A plan with p2 / p1, or with less where the target is out of reach with that.
+
+    What is left within a region of rate q is q p2 / p1 over the acceptance: more than the target,
+    as soon as the region is all of the mode. Half of p2 / p1 times the least acceptance leaves no
+    more than half of the target.
+
+    Args:
+      task: the modes, and what is asked for.
+      depth: of nested regions of a mode; None: they know nothing of it.
+    """
+    crowd, aim = task.crowd, task.aim
+
+    def growing(share: float) -> Callable[[int], Growing]:
+        def region(mode: int) -> Growing:
+            found, keep = depth(mode), keep_for(crowd, mode, aim.target)
+            if found is None or keep == 1:
+                return Growing(depth=np.ones(len(task.latents)), keep=1.0)
+            return Growing(depth=found, keep=share * keep)
+
+        return region
+
+    paper, lower = growing(1.0), growing(aim.min_acceptance / 2)
+    chosen = plan(crowd, aim, paper)
+    if chosen.worst > aim.target:
+        other = plan(crowd, aim, lower)
+        if other.worst < _GAIN * chosen.worst:
+            return other, lower
+    return chosen, paper
+
+
 def _logistic(task: Task, mode: int, strengths: tuple[float, ...]) -> tuple[Direction, float]:
     hits = task.crowd.hits[mode]
     return logistic(task.latents, hits, seed=task.aim.seed, strengths=strengths)
 
 
-def _together(task: Task, chosen: Plan) -> tuple[Plan, Direction] | None:
+def _together(task: Task, chosen: Plan, keep: float) -> tuple[Plan, Direction] | None:
     """One half-space for all modes that count, if it does more than those of a plan."""
     from scipy.sparse import csr_array
 
     crowd, aim, modes = task.crowd, task.aim, list(chosen.masses)
-    keep = keep_for(crowd, 0, aim.target)
     mass = (1 - chosen.acceptance) / (1 - keep) if keep < 1 else 0.0
     if not mass or (aim.modes is not None and len(modes) == 1):
         return None
@@ -145,10 +174,7 @@ def subspace_hulls(task: Task) -> Found:
         own = first if mode == 0 else _logistic(task, mode, (strength,))[0]
         return NestedHulls(task.latents, crowd.hits[mode], own, task.space, aim.seed)
 
-    def growing(mode: int) -> Growing:
-        return Growing(depth=hulls(mode).depth, keep=keep_for(crowd, mode, aim.target))
-
-    chosen = plan(crowd, aim, growing)
+    chosen, growing = _planned(task, lambda mode: hulls(mode).depth)
     modes, masses = list(chosen.masses), chosen.masses
     asked = np.array([growing(mode).keep for mode in modes])
     for _ in range(_PASSES):

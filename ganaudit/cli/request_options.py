@@ -233,6 +233,13 @@ class CalibrateOptions(RequestOptions):
         float | None, typer.Option(help="advlatgan-z: most a coordinate moves [no bound].")
     ]
     momentum: Annotated[float | None, typer.Option(help="mi-fgsm: of the gradient [1].")]
+    inception: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="torch-fidelity's weights: distances in Inception too [torch's cache, if there].",
+        ),
+    ]
     set_: Annotated[
         list[str] | None,
         typer.Option(

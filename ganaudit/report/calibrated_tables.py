@@ -23,6 +23,7 @@ _APART = (
     (*_FRECHET, "Between the means and covariances of two clouds of embeddings; 0 if these agree."),
     (*_KERNEL, "The same without assuming a shape; about 0 if the clouds agree."),
 )
+_SEEN = "The same of {rows} images on each side, as torch-fidelity's Inception sees them."
 _REAL = (_FRECHET, _KERNEL, ("Density", "density"))
 
 
@@ -124,9 +125,16 @@ def grown(document: Document) -> list[tuple[str, list[Cell], str]]:
 
 def apart(document: Document) -> list[tuple[str, list[Cell], str]]:
     """How far the samples moved: (name, cells, meaning)."""
-    found = document["companions"]
+    seen = [("", document["companions"])]
+    if document["companions"]["inception"] is not None:
+        seen.append((" in Inception", document["companions"]["inception"]))
     return [
-        (name, [_figure(found[side][key]) for side in ("to_uncalibrated", "noise")], meaning)
+        (
+            name + where,
+            [_figure(found[side][key]) for side in ("to_uncalibrated", "noise")],
+            meaning if not where else _SEEN.format(rows=words.count(found["noise"]["rows"])),
+        )
+        for where, found in seen
         for name, key, meaning in _APART
     ]
 

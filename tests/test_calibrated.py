@@ -19,7 +19,7 @@ from ganaudit.calibration.calibrated import (
 )
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.latents import LatentSampler, Space, redraw, sample
-from ganaudit.errors import ConfigError, SourceError
+from ganaudit.errors import ConfigError, DescriptorError, SourceError
 from ganaudit.generators import BlindGenerator, Failure, LatentGenerator, Streaming
 from ganaudit.slots import (
     Draws,
@@ -267,6 +267,16 @@ def test_a_filter_of_another_descriptor_is_refused() -> None:
     chosen = OutputFilter(modes=modes, keep=np.array([0.5]), radius=0.25, attempts=3)
     with pytest.raises(ConfigError, match="of another descriptor: rows must be .N, 3., got"):
         FilteredLatents(Drawn(), Judge(chosen, Eyes()), **NAMED).render(ordinary())
+
+
+def test_a_descriptor_that_raises_is_at_fault_itself() -> None:
+    class Broken(Eyes):
+        def embed(self, images: torch.Tensor) -> Any:
+            raise RuntimeError("out of memory")
+
+    chosen = judge()._filter
+    with pytest.raises(DescriptorError, match="the descriptor raised RuntimeError: out of memory"):
+        FilteredLatents(Drawn(), Judge(chosen, Broken()), **NAMED).render(ordinary())
 
 
 def test_a_blind_service_is_asked_again_by_other_seeds() -> None:

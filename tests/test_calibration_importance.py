@@ -116,13 +116,13 @@ def test_the_region_has_the_mass_that_is_told() -> None:
 
 def test_the_probability_is_what_it_comes_down_to_over_what_it_is() -> None:
     planted = Planted(beyond(0.15), 16)
-    fitted = planted.fit()
+    fitted = planted.fit(floor=0.95)
     rate = planted.crowd.hits[0].mean()
     p = aim_for(0.012, len(planted.latents)) / rate
     assert fitted.calibrator.keep.tolist() == fitted.facts["keep"] == [pytest.approx(p)]
 
 
-@pytest.mark.parametrize("floor", [0.95, 0.9, 0.7])
+@pytest.mark.parametrize("floor", [0.95, 0.9, 0.8])
 @pytest.mark.parametrize("modes", [1, None])
 def test_the_floor_is_heeded_and_more_of_it_does_no_less(floor: float, modes: int | None) -> None:
     planted = Planted(beyond(0.25, 0.15), 8)

@@ -250,6 +250,21 @@ def test_modes_in_different_directions_keep_their_own() -> None:
     assert own[1][1] > 0.95
 
 
+# --- probabilities
+
+
+def test_less_than_the_papers_probability_is_kept_where_that_misses_the_target() -> None:
+    """A mode of 30 % at p2 / p1 leaves p2 / acceptance = p2 / .7 of what is delivered, or more."""
+    latents, fresh, space = drawn(2, 0), drawn(2, 1, 20_000), Space((2,), "normal")
+    hits, later = latents[:, 0] > ndtri(0.7), fresh[:, 0] > ndtri(0.7)
+    crowd = crowd_of(hits[None])
+    found = fit(crowd, latents, space, goal(target=0.05, floor=0.5))
+    assert found.facts["keep"][0] < 0.6 * keep_for(crowd, 0, 0.05)
+    assert judged(found.calibrator, fresh, later)[1] < 0.05
+    easy = fit(crowd, latents, space, goal(target=0.2, floor=0.5))
+    assert judged(easy.calibrator, fresh, later)[1] < 0.2 + 3 * (0.16 / SAMPLES) ** 0.5
+
+
 # --- refusals
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.latents import LatentSampler, redraw
 from ganaudit.descriptors import Descriptor, check_rows
-from ganaudit.errors import ConfigError, SourceError
+from ganaudit.errors import ConfigError, DescriptorError, GanauditError, SourceError, one_line
 from ganaudit.generators import (
     BlindGenerator,
     Failure,
@@ -148,8 +148,14 @@ class Judge:
         plain = single_colour(images).cpu().numpy()
         if plain.all():
             return found
-        rows, valid = self._descriptor.embed(images[torch.from_numpy(~plain).to(images.device)])
-        check_rows(rows, valid, int((~plain).sum()))
+        shown = images[torch.from_numpy(~plain).to(images.device)]
+        try:
+            rows, valid = self._descriptor.embed(shown)
+        except GanauditError:
+            raise
+        except Exception as error:  # the border to foreign code: it is not the generator's fault
+            raise DescriptorError(f"the descriptor raised {one_line(error)}") from error
+        check_rows(rows, valid, len(shown))
         place = np.flatnonzero(~plain)[valid.cpu().numpy()]
         if len(place):
             try:

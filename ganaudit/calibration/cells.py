@@ -16,7 +16,7 @@ from ganaudit.calibration.latents import Latents, Space
 
 MOST_CELLS = 4096
 _FURTHEST = 1e4  # of any coordinate of a centre or mean
-_BLOCK = 256
+_BLOCK = 64
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ on the latent, follows a mode well enough to take most of it away: that is the d
 References:
   Black-Box Diagnosis and Calibration on GAN Intra-Mode Collapse, Algorithm 2: acceptance p2 / p1,
   p1 the mode's rate and p2 what it comes down to. Deviations: p2 is the target, by default the
-  median anchor's rate (one random anchor's is noise), and less where p2 / p1 does not reach it; the region is a half-space or a hull in a few
-  directions; there may be several, the least probability holds where they overlap; each is as large
-  as the target asks or the acceptance allows.
+  median anchor's rate (one random anchor's is noise), and the probability is less where p2 / p1
+  itself keeps the target out of reach; the region is a half-space or a hull in a few directions;
+  there may be several, the least probability holds where they overlap; each is as large as the
+  target asks or the acceptance allows.
 """
 
 from collections.abc import Callable

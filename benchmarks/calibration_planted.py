@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ganaudit.calibration import gmm, importance, rejection
 from ganaudit.calibration.cells import MixtureSampler
@@ -339,6 +340,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 64, 512])
     parser.add_argument("--sentences", action="store_true", help="print what is announced")
     given = parser.parse_args()
+    threadpool_limits(1)  # small products: threads of a busy machine wait for each other
     found: list[Judged] = []
     for size in given.dims:
         for curved in (False, True):

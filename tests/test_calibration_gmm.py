@@ -13,6 +13,7 @@ from ganaudit.calibration.artefact import Artefact, load, save
 from ganaudit.calibration.clusters import FOLDS, Clusters, variance_between
 from ganaudit.calibration.crowds import Crowd, Fitted, Goal
 from ganaudit.calibration.latents import Space, redraw
+from ganaudit.calibration.prospects import forecast_of
 from ganaudit.errors import ConfigError
 from ganaudit.slots import Prior, Stream, noise_seeds_of
 
@@ -196,14 +197,16 @@ def test_modes_are_added_until_the_worst_is_low() -> None:
 
 
 def test_neighbours_of_a_chosen_mode_are_not_chosen() -> None:
-    where = discs((1, 0.5), (1, 0.5), (-1, 0.5), (0, -1.5), radius=0.4)
+    """The densest mode and its neighbour stay denser than any other: the floor is high."""
+    where = discs((0, 0), (0, 0), (-2, 0), (2, 0), radius=0.5)
     latents = ordinary(PLANE, SAMPLES, seed=0)
-    anchors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
-    crowd = crowd_of(where(latents), anchors)
-    fitted = gmm.fit(crowd, latents, PLANE, goal(modes=3, floor=0.6))
-    assert len(fitted.modes) == 3
-    assert len({tuple(crowd.anchors[mode]) for mode in fitted.modes}) == 3
-    assert fitted.modes[0] == 0
+    crowd = crowd_of(where(latents), np.eye(4, dtype=np.float32)[[0, 0, 1, 2]])
+    for modes in (3, None):
+        fitted = gmm.fit(crowd, latents, PLANE, goal(modes=modes, floor=0.95))
+        assert 1 not in fitted.modes
+        assert fitted.modes[0] == 0
+        if modes:
+            assert sorted(fitted.modes) == [0, 2, 3]
 
 
 def test_what_meets_the_target_is_left_alone() -> None:
@@ -251,6 +254,35 @@ def test_nobody_promises_what_too_few_samples_show() -> None:
     fitted = fit(beyond(1.5), goal(), space=space, samples=3000, draw="mixture", clusters=200)
     assert fitted.forecast is None
     assert any("cannot be told beforehand" in said for said in fitted.sentences)
+
+
+def test_the_error_of_a_forecast_is_that_of_drawing_the_samples_again() -> None:
+    rng = np.random.default_rng(0)
+    hits = rng.random((1, 3000)) < 0.2
+    densities = np.where(hits[0], 0.3, 1.0) * rng.random(3000)
+    forecast, error = forecast_of(crowd_of(hits), [0], densities, "cell")
+    assert forecast is not None
+    changes = []
+    for _ in range(1000):
+        again = rng.integers(0, 3000, 3000)
+        left = densities[again] @ hits[0, again] / densities[again].sum()
+        changes.append(left / hits[0, again].mean() - 1)
+    assert error == pytest.approx(np.std(changes), rel=FAR / np.sqrt(2 * 1000))
+
+
+def test_a_mixture_is_told_where_enough_samples_know_it() -> None:
+    hits = np.arange(5000)[None] % 2 == 0
+    rare = np.arange(5000)[None] % 250 == 0
+    few, half = np.zeros(5000), np.zeros(5000)
+    few[:450], half[:2500] = 1.0, 1.0  # as good as 450 samples, and as 2,500
+    crowd, seldom = crowd_of(hits), crowd_of(rare)
+    assert forecast_of(crowd, [0], half, "mixture")[0] is not None
+    assert forecast_of(crowd, [0], few, "mixture")[0] is None
+    assert forecast_of(crowd, [0], few, "cell")[0] is not None
+    forecast, error = forecast_of(seldom, [0], half, "mixture")  # of 20 hits 10 are left
+    assert error > 0.1
+    assert forecast is None
+    assert forecast_of(seldom, [0], half, "cell")[0] is not None
 
 
 def test_too_few_samples_are_refused() -> None:

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 from scipy.spatial import ConvexHull
 
 from ganaudit.calibration.crowds import Crowd
-from ganaudit.calibration.crowds import Crowd
 from ganaudit.calibration.halfspaces import (
     FOLDS,
     STRENGTHS,

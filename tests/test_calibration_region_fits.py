@@ -78,25 +78,6 @@ def removed(before: float, after: float) -> float:
 # --- half-spaces
 
 
-def test_as_many_modes_are_thinned_as_were_asked_for() -> None:
-    latents, fresh = drawn(16, 0), drawn(16, 1, 10_000)
-    hits, later = (np.stack([above(z, 0, 0.08), above(z, 1, 0.05)]) for z in (latents, fresh))
-    space = Space((16,), "normal")
-    one = fit(crowd_of(hits), latents, space, goal(modes=1))
-    two = fit(crowd_of(hits), latents, space, goal(modes=2))
-    every = fit(crowd_of(hits), latents, space, goal(modes=None))
-    assert one.modes == [0]
-    assert two.modes == every.modes == [0, 1]
-    acceptance, other = judged(one.calibrator, fresh, later[1])
-    # independent of the thinned one: it stays as it is; at most it grows by 1 / acceptance
-    assert 0.9 < other / later[1].mean() < 1 / acceptance
-    for found in (two, every):
-        rates = [judged(found.calibrator, fresh, one)[1] for one in later]
-        assert removed(0.08, rates[0]) > 0.5
-        assert removed(0.05, rates[1]) > 0.5
-        assert judged(found.calibrator, fresh, later[0])[0] >= 0.8
-
-
 def test_one_half_space_for_many_modes_is_as_good_as_the_best_of_all_angles() -> None:
     latents = drawn(2, 0, 6000)
     angles = np.linspace(0, np.pi / 2, 7)

@@ -197,9 +197,9 @@ def _arrays(found: Mapping[str, Any], path: Path) -> dict[str, NDArray[Any]]:
         return {}
     named = _mapping(found, "arrays", path)
     name, wanted = _text(named, "file", path), _text(named, "sha256", path)
-    beside = path.with_name(Path(name).name)
-    if name != beside.name or name in (".", ".."):
+    if Path(name).name != name or name == "..":
         raise ConfigError(f"{path}: its arrays must lie beside it, got {name!r:.80}")
+    beside = path.with_name(name)
     try:
         if not beside.is_file():
             raise ConfigError(f"{beside} is missing: copy it beside {path.name}")

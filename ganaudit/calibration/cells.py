@@ -185,7 +185,7 @@ def nearest(points: NDArray[np.floating[Any]], centres: NDArray[np.float32]) -> 
 def products(rows: NDArray[np.floating[Any]], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """The products of rows: [N, d] and [K, d] to [N, K]; a row's result depends on that row alone.
 
-    A matrix product rounds otherwise for other numbers of rows, so each is one of 256 rows.
+    A matrix product rounds otherwise for other numbers of rows, so each is one of 64 rows.
     """
     found = np.empty((len(rows), len(others)))
     block = np.zeros((_BLOCK, rows.shape[1]))

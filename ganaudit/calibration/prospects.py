@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from ganaudit.calibration.crowds import Crowd, Forecast, Goal
 from ganaudit.config import MixtureDraw
 
-_LARGEST_ERROR = 0.1  # of a change that is told, in proportion to the rate
-_LEAST_EFFECTIVE = (
-    500.0  # samples that a forecast stands on: of fewer its error is not known either
-)
+_LARGEST_ERROR = 0.1  # of a mixture's change that is told, in proportion to the rate
+_LEAST_EFFECTIVE = 500.0  # samples behind it: of fewer the error itself is not known
 _NO_STRUCTURE = 0.05  # of the variance
 _ERRORS = 3  # from nothing; folds share samples, which makes true errors a third larger
 
@@ -37,11 +35,12 @@ def forecast_of(
     before, after = found.chosen[0]
     influence = (hits - after) * (densities / mean) - (hits - before) * (after / before)
     error = float(np.sqrt((influence**2).sum())) / len(hits) / before
-    if draw == "mixture":
-        found = replace(found, acceptance=1.0)
+    if draw == "cell":
+        return found, error
     effective = float(densities.sum() ** 2 / (densities**2).sum())  # Kish's number of samples
-    known = error <= _LARGEST_ERROR and effective >= _LEAST_EFFECTIVE
-    return (found if known else None), error
+    if error > _LARGEST_ERROR or effective < _LEAST_EFFECTIVE:
+        return None, error
+    return replace(found, acceptance=1.0), error
 
 
 def sentences_of(

@@ -126,6 +126,21 @@ def target_of(config: CalibrateConfig, crowd: Crowd) -> float:
 
 
 def fit(config: CalibrateConfig, opened: Request, ground: Ground, *, target: float) -> Fitted:
+    """The calibrator of a method, and what is to be expected of it.
+
+    Raises:
+      ConfigError: the method needs what the generator does not give, or cannot be fitted.
+    """
+    found = _fitted(config, opened, ground, target=target)
+    if opened.law is not None and len(opened.law.choices) > 1 and found.forecast is not None:
+        found.sentences.append(
+            "A slot keeps its class through all proposals, which this forecast does not know: "
+            "where a mode is most of a class, less of it goes than announced."
+        )
+    return found
+
+
+def _fitted(config: CalibrateConfig, opened: Request, ground: Ground, *, target: float) -> Fitted:
     """The calibrator of a method.
 
     Raises:

@@ -9,15 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "errors config settings files archives userfile registry slots noise labels generators images "
-    "oip descriptors cards networks checkpoints reasons grids sheets shards store "
-    "screen tally neighbors scores "
-    "intervals discriminators calibration rarefaction diversity fidelity diagnosis extremes ratios "
-    "comparable sequential power gates same_place pairs verification report maker runner scoring bylabel measuring "
-    "gallery finished baselines difference paired effects outcomes proof watching batchnorm probe "
-    "attaching opening reference starting parts merging planning pipeline release fitting "
-    "inception calibrated_gallery calibrating identities variants threshold sampling serving "
-    "testing health cli"
+    "errors config settings files archives userfile registry slots noise labels generators "
+    "images oip descriptors cards networks checkpoints reasons grids sheets shards store screen "
+    "tally neighbors scores intervals discriminators calibration rarefaction diversity fidelity "
+    "diagnosis extremes ratios comparable sequential power gates same_place pairs verification "
+    "report maker runner scoring bylabel measuring gallery finished baselines difference paired "
+    "effects outcomes proof watching batchnorm probe attaching opening reference starting parts "
+    "merging planning pipeline release fitting inception calibrated_gallery calibrating "
+    "identities variants threshold sampling serving testing health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "timm"}
 EXECUTE_WHAT_THEY_READ = {

@@ -66,11 +66,11 @@ class OutputFilter:
         modes, keep, radius = arrays["modes"], arrays["keep"], settings["radius"]
         if modes.dtype != np.float32 or modes.ndim != 2 or not modes.size:
             raise ValueError("modes must be float32 [k, D]")
-        if np.abs(np.linalg.norm(modes.astype(np.float64), axis=1) - 1).max() > 1e-3:
+        if not np.abs(np.linalg.norm(modes.astype(np.float64), axis=1) - 1).max() <= 1e-3:
             raise ValueError("modes must have length 1")
         if keep.dtype != np.float64 or keep.shape != (len(modes),):
             raise ValueError(f"keep must be float64 [{len(modes)}]")
-        if keep.min() < 0 or keep.max() > 1:
+        if not (keep.min() >= 0 and keep.max() <= 1):
             raise ValueError("keep must be in [0, 1]")
         if type(radius) not in (int, float) or not 0 < radius <= 1:
             raise ValueError("the radius must be in (0, 1]")

@@ -219,6 +219,16 @@ def test_what_meets_the_target_is_left_alone() -> None:
     np.testing.assert_allclose(mixed.weights, found.shares, rtol=1e-12)
 
 
+@pytest.mark.parametrize("draw", ["cell", "mixture"])
+def test_a_single_cluster_leaves_the_prior_and_says_so(draw: gmm.MixtureDraw) -> None:
+    fitted = fit(discs((1, 0.5)), goal(), draw=draw, clusters=1)
+    latents = ordinary(PLANE, 300, seed=1)
+    seeds = noise_seeds_of(np.arange(300), seed=1, stream=Stream.SAMPLES)
+    np.testing.assert_array_equal(redraw(fitted.calibrator, latents, seeds).latents, latents)
+    assert fitted.facts["variance_explained"] == 0
+    assert any("not told apart from nothing" in said for said in fitted.sentences)
+
+
 def test_the_paper_exact_form_is_literal() -> None:
     where = discs((1, 0.5))
     fitted = fit(where, goal(), draw="mixture", clusters=9, paper_exact=True)

@@ -57,7 +57,7 @@ def sentences_of(
     rate, reachable = facts["rate"], facts["reachable_rate"]
     explained, error = facts["variance_explained"], facts["forecast_error"]
     said = [
-        f"K-means with {facts['clusters']:,} clusters explains {explained:.1%} of the variance of "
+        f"K-means (K = {facts['clusters']:,}) explains {explained:.1%} of the variance of "
         f"latents in {size:,} dimensions that it did not see.",
         f"As long as nothing grows by more than a factor {1 / goal.min_acceptance:.3g}, the best "
         f"weights for these clusters bring the densest mode from {rate:.2%} to {reachable:.2%} "
@@ -85,7 +85,7 @@ def sentences_of(
     (before, after), (worst, left) = forecast.chosen[0], forecast.worst
     change = after / before - 1
     taken = "" if facts["draw"] == "mixture" else f", at an acceptance of {forecast.acceptance:.1%}"
-    nothing = " That is not told apart from nothing." if change + _ERRORS * error > 0 else ""
+    nothing = " That is not told apart from nothing." if change + _ERRORS * error >= 0 else ""
     said.append(
         f"Expected on fresh latents: the densest mode from {before:.2%} to {after:.2%} "
         f"({change:+.0%}, standard error {error:.1%}), the worst anchor from {worst:.2%} to "

@@ -540,7 +540,7 @@ def test_every_setting_reaches_the_request(monkeypatch: pytest.MonkeyPatch) -> N
     words = (
         "--generator g -n 3 --out place --labels 2 --seed 9 --batch 5 --device cpu --set a=1 "
         "--set b=2 --plugin p.py --trust --strict-source --max-requests 7 --timeout-s 1.5 "
-        "--format json"
+        "--format json --calibrator c.json"
     )
     CliRunner().invoke(app, ["sample", *words.split()])
     (config,) = seen
@@ -558,6 +558,7 @@ def test_every_setting_reaches_the_request(monkeypatch: pytest.MonkeyPatch) -> N
         "strict_source": True,
         "max_requests": 7,
         "timeout_s": 1.5,
+        "calibrator": Path("c.json"),
         "format": "json",
     }
     assert {name: value for name, value in asdict(config).items() if name != "origins"} == given

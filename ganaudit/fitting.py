@@ -91,7 +91,12 @@ class Ground:
           ConfigError: no finished run, or one of another generator or descriptor.
           SourceError: nothing of it can be scored.
         """
-        check_same(folder, read_manifest(folder), opened.manifest())
+        check_same(
+            folder,
+            read_manifest(folder),
+            opened.manifest(),
+            remedy="fit on a run of this generator as it is",
+        )
         run = Finished.read(folder)
         anchors, samples = run.basis.size
         found = Anchors.read(run.store, Stream.ANCHORS, anchors)

@@ -406,7 +406,13 @@ def read_manifest(folder: Path) -> Any:
     return read_json(folder / MANIFEST, most_bytes=_MOST_BYTES)
 
 
-def check_same(folder: Path, found: Any, manifest: Mapping[str, Any]) -> None:
+def check_same(
+    folder: Path,
+    found: Any,
+    manifest: Mapping[str, Any],
+    *,
+    remedy: str = "name another folder with --out",
+) -> None:
     """Refuse a run's folder whose manifest, as `read_manifest` found it, says another run.
 
     Raises:
@@ -418,7 +424,7 @@ def check_same(folder: Path, found: Any, manifest: Mapping[str, Any]) -> None:
         where, there, here = unequal
         raise ConfigError(
             f"{folder} holds another run: {where} is {there} there and {here} in this request; "
-            "name another folder with --out"
+            f"{remedy}"
         )
 
 

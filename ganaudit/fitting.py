@@ -18,7 +18,7 @@ from ganaudit.errors import ConfigError
 from ganaudit.finished import Finished
 from ganaudit.generators import LatentGenerator
 from ganaudit.opening import Request
-from ganaudit.report import canonical
+from ganaudit.report import canonical, outputs
 from ganaudit.scoring import Anchors
 from ganaudit.slots import Stream
 from ganaudit.store import check_same, read_manifest
@@ -39,21 +39,19 @@ def request_of_run(folder: Path, flags: Mapping[str, Any]) -> DiagnoseConfig:
         somebody else wrote must neither run code nor send requests.
     """
     report = canonical.read(folder)
-    said, scale = report["request"], report["scale"]
-    theirs = {name: said.get(name) for name in ("anchors", "samples", "seed")}
-    theirs |= {name: scale.get(name) for name in ("theta", "radius")}
-    named = dict(flags)
-    if "generator" in named:
-        named.setdefault("descriptor", said.get("descriptor"))
-    else:
-        for name in ("generator", "descriptor", "labels", "set"):
-            named.setdefault(name, said.get(name))
-        _check_word(named["generator"], folder)
-    try:
+    with outputs.complete(folder):  # anybody may have written it
+        said, scale = report["request"], report["scale"]
+        theirs = {name: said[name] for name in ("anchors", "samples", "seed")}
+        theirs |= {name: scale[name] for name in ("theta", "radius")}
+        named = dict(flags)
+        if "generator" in named:
+            named.setdefault("descriptor", said["descriptor"])
+        else:
+            for name in ("generator", "descriptor", "labels", "set"):
+                named.setdefault(name, said[name])
+            _check_word(named["generator"], folder)
         named["set"] = tuple(named.get("set") or ())
         return DiagnoseConfig(**{**theirs, **named})
-    except TypeError as error:
-        raise ConfigError(f"the report of {folder} holds no request ({error})") from error
 
 
 def _check_word(generator: object, folder: Path) -> None:

@@ -241,6 +241,24 @@ def test_a_runs_word_is_not_enough_to_run_code_or_to_ask_a_service(
         assert (mine.generator, mine.set) == ("demo", ("psi=1",))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("set", [1]), ("set", {"a": 1}), ("anchors", "many"), ("seed", None), ("generator", 3),
+     ("labels", [1]), ("descriptor", 7), ("request", None)],
+)  # fmt: skip
+def test_a_runs_report_that_cannot_be_is_refused_by_a_sentence(
+    fitted: Path, tmp_path: Path, key: str, value: Any
+) -> None:
+    report = json.loads((fitted / "report.json").read_text("utf-8"))
+    if key == "request":
+        del report["request"]
+    else:
+        report["request"][key] = value
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(ConfigError):
+        resolved(run=tmp_path)
+
+
 def test_options_go_to_whom_they_belong() -> None:
     config, wanted = resolve_calibrate(
         {

@@ -275,11 +275,16 @@ def test_an_outage_ends_the_run_with_the_command_that_resumes_it(
     proxy.plan = plan
     patience = {"deadline=20": "deadline=0.5", "request_timeout=0.4": "request_timeout=5"}
     arguments = [patience.get(part, part) for part in undisturbed.command]
-    ended = ganaudit(*arguments, "--out", "run")
-    assert ended.code == 3
-    assert len(ended.complaint) < 400
-    kept = stored(Path("run"))
-    assert len(kept - samples) == LONG[Stream.ANCHORS]
+    for attempt in range(3):  # a hiccup of the machine among the first slots keeps none of theirs
+        passed.clear()
+        ended = ganaudit(*arguments, "--out", f"run-{attempt}")
+        assert ended.code == 3
+        assert len(ended.complaint) < 400
+        run = Path(f"run-{attempt}")
+        kept = stored(run)
+        assert len(kept - samples) == LONG[Stream.ANCHORS]
+        if kept & samples:
+            break
     assert 0 < len(kept & samples) < 512
 
     proxy.forget()
@@ -287,7 +292,7 @@ def test_an_outage_ends_the_run_with_the_command_that_resumes_it(
     again = ganaudit(*ended.resuming)
     assert again.code == 0, again.err
     assert not {slot for entry in proxy.asks for slot in entry.slots} & kept
-    report = read_report(Path("run"))
+    report = read_report(run)
     report["request"]["set"] = undisturbed.report["request"]["set"]  # patience was another
     assert report == undisturbed.report
 

@@ -103,15 +103,21 @@ def test_every_row_takes_the_steps_of_a_plain_loop() -> None:
 def test_momentum_adds_up_unit_gradients() -> None:
     source, judge = (part.double() if isinstance(part, nn.Module) else part for part in pair())
     judge._module.double()
-    start = latents(3).double()
-    found = refine(refiner(attack="mi-fgsm", momentum=0.7), start, source=source, judge=judge)
+    start = latents(20).double()
+
+    def ends(momentum: float) -> Tensor:
+        made = refiner(attack="mi-fgsm", momentum=momentum, step=0.5)  # long: slopes turn round
+        return refine(made, start, source=source, judge=judge)
+
+    found = ends(0.7)
+    assert not torch.equal(found, ends(0.0)) and not torch.equal(found, ends(1.0))
     for row, end in zip(start, found, strict=True):
         here, velocity = row.clone(), torch.zeros(6, dtype=torch.float64)
         for _ in range(7):
             here.requires_grad_(True)
             (slope,) = torch.autograd.grad(judge(source(here[None]))[0], here)
             velocity = 0.7 * velocity + slope / slope.abs().sum()
-            here = (here + 0.05 * velocity.sign()).detach()
+            here = (here + 0.5 * velocity.sign()).detach()
         assert torch.allclose(here, end, atol=1e-12)
 
 
@@ -336,8 +342,8 @@ def test_what_a_latent_may_move_is_announced(prior: Any, given: dict[str, Any], 
 def test_the_truncated_priors_standard_deviation() -> None:
     # Of N(0, 1) given |z| <= 2: 1 - 2 * 2 * density(2) / mass.
     inside = 1 - 4 * norm.pdf(2) / (norm.cdf(2) - norm.cdf(-2))
-    fitted = fit(Space((6,), "truncated"), discriminator=NAMED, step=1.0, steps=1)
-    assert f"{inside**-0.5:.2g} times" in fitted.sentences[0]
+    fitted = fit(Space((6,), "truncated"), discriminator=NAMED, step=1.0, steps=8)
+    assert f"{8 * inside**-0.5:.2g} times" in fitted.sentences[0]
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,7 @@ def open_reference(request: Request) -> Request:
         set=tuple(pair for pair in config.set if pair.startswith("descriptor.")),
         labels=None,
         max_requests=None,
+        calibrator=None,  # real images are as they are
         anchors=1,
         samples=1,
     )

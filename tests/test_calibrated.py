@@ -297,6 +297,20 @@ def test_a_blind_service_is_asked_again_by_other_seeds() -> None:
     assert torch.equal(alone[11], found[11])
 
 
+def test_a_service_that_answers_twice_is_heard_once() -> None:
+    class Twice(Blind):
+        def stream(self, draws: Draws) -> Iterator[tuple[int, torch.Tensor | Failure]]:
+            for answer in super().stream(draws):
+                yield answer
+                yield answer
+
+    draws = ordinary(latents=False)
+    once = dict(FilteredStream(Blind(), judge(), device="cpu", **NAMED).stream(draws))
+    answers = list(FilteredStream(Twice(), judge(), device="cpu", **NAMED).stream(draws))
+    assert len(answers) == len(SLOTS)
+    assert all(torch.equal(once[index], image) for index, image in answers)
+
+
 def test_a_service_of_latents_stays_one_behind_either_calibrator() -> None:
     for made in (
         CalibratedLatentService(Service(), Positive(), **NAMED),

@@ -356,3 +356,19 @@ def test_behind_an_api_it_has_the_figures_of_the_local_one(rejected: Any, tmp_pa
     # A latent alone names no slot: every one that is not taken would get the same image.
     assert refused.status_code == 422 and "send seed, or noise_seed beside" in refused.text
     assert single.status_code == 200  # it gets a seed of its own
+
+
+def test_real_images_are_compared_with_before_and_after(fitted: Path, tmp_path: Path) -> None:
+    real = SampleConfig(
+        generator="demo:healthy", samples=700, device="cpu", out=tmp_path / "real", seed=9
+    )
+    sample(real)
+    config = CalibrateConfig(method="rejection", modes="1", run=fitted, target=0.01)
+    wanted = request(tmp_path / "cal", reference=str(tmp_path / "real" / "images"))
+    document = calibrate(config, wanted).document
+    sides = document["companions"]["to_reference"]
+    for name in (BEFORE, AFTER):
+        report = json.loads((tmp_path / "cal" / name / "report.json").read_text("utf-8"))
+        assert sides[name] == report["reference"]["fidelity"]
+    # Without its collapse the demo is the generator that the real images are of.
+    assert sides[AFTER]["frechet_distance"] < sides[BEFORE]["frechet_distance"]

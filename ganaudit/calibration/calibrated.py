@@ -239,10 +239,12 @@ class FilteredStream(Calibrated):
         for attempt in range(self._judge.attempts):
             asked = self._attempt(left, attempt)
             rejected: list[int] = []
+            seen: set[int] = set()
             last = attempt == self._judge.attempts - 1
             answers = iter(self._source.stream(asked))
             while part := list(islice(answers, _EMBEDDED)):
-                for index, item, taken in self._judged(part, left, attempt):
+                firsts = list(_firsts(part, seen))
+                for index, item, taken in self._judged(firsts, left, attempt):
                     if taken or last:
                         yield index, item
                     if not taken:
@@ -311,6 +313,14 @@ class FilteredLatentService(FilteredStream):
         numbered = replace(draws, index=torch.arange(len(draws)))
         answers = dict(self.stream(numbered))
         return stacked([answers[index] for index in range(len(draws))])
+
+
+def _firsts(answers: list[Item], seen: set[int]) -> Iterator[Item]:
+    """Of several answers for one slot the first."""
+    for index, item in answers:
+        if index not in seen:
+            seen.add(index)
+            yield index, item
 
 
 def stacked(items: list[torch.Tensor | Failure]) -> torch.Tensor:

@@ -24,7 +24,7 @@ from ganaudit.calibration.latents import Space
 from ganaudit.calibration.refining import LatentRefiner
 from ganaudit.config import GeneratorConfig, split_options
 from ganaudit.descriptors import Descriptor, open_descriptor
-from ganaudit.errors import ConfigError
+from ganaudit.errors import ConfigError, UnsafeCheckpoint
 from ganaudit.generators import EmbeddingSource, LatentGenerator, Source, Streaming
 from ganaudit.store import difference
 
@@ -65,7 +65,7 @@ def attached(
     chosen = artefact.calibrator
     made: Any
     if isinstance(chosen, OutputFilter):
-        judge = Judge(chosen, descriptor or _descriptor_of(artefact, config, where, device))
+        judge = Judge(chosen, _descriptor_of(artefact, config, where, device, descriptor))
         if isinstance(source, Streaming):
             kind = FilteredLatentService if isinstance(source, LatentGenerator) else FilteredStream
             made = kind(source, judge, device=device, **described)
@@ -103,21 +103,39 @@ def check_space(space: Space, source: LatentGenerator, where: str) -> None:
 
 
 def _descriptor_of(
-    artefact: Artefact, config: GeneratorConfig, where: str, device: str
+    artefact: Artefact,
+    config: GeneratorConfig,
+    where: str,
+    device: str,
+    given: Descriptor | None,
 ) -> Descriptor:
-    """The descriptor that an output filter was fitted under."""
+    """The descriptor that an output filter was fitted under; `given` if it is that one."""
     named = artefact.descriptor
     if named is None:
         raise ConfigError(f"{where} names no descriptor, so it cannot look at images")
-    own = split_options(config.set).calibrator.get("descriptor")
+    if given is not None and _json(given.card.identity()) == _json(named["identity"]):
+        return given
+    own, options = _whose(config, "descriptor", named)
+    spec = own or named["spec"]
+    if spec is None:
+        raise ConfigError(
+            f"{where} was fitted under the descriptor {named['identity'].get('name')!r:.80}, which "
+            "was an object and no plugin's: give it, or name it by --set calibrator.descriptor=..."
+        )
     try:
         found, _ = open_descriptor(
-            own or named["spec"],
-            named["options"],
+            spec,
+            options,
             device=device,
             trust=config.trust and own is not None,
             files=config.plugin,
         )
+    except UnsafeCheckpoint as error:
+        raise UnsafeCheckpoint(
+            f"{where} names a descriptor that is a program, which runs on your own word alone: say "
+            f"--set calibrator.descriptor={spec} --trust",
+            error.file,
+        ) from error
     except ConfigError as error:
         remedy = "" if own else "; say where it is with --set calibrator.descriptor=..."
         raise type(error)(f"{where}: its descriptor cannot be opened: {error}{remedy}") from error
@@ -126,9 +144,26 @@ def _descriptor_of(
         key, there, here = unequal
         raise ConfigError(
             f"{where} was fitted under another descriptor: {key} is {there} there and {here} in "
-            f"{own or named['spec']}"
+            f"{spec}"
         )
     return found
+
+
+def _whose(
+    config: GeneratorConfig, what: str, named: Mapping[str, Any]
+) -> tuple[str | None, dict[str, str]]:
+    """The user's own word for a network that a file names, and the options that it is opened with.
+
+    A file's options go to what the file names, never to code that the user names.
+    """
+    said = split_options(config.set).calibrator
+    mine = {
+        key.removeprefix(f"{what}."): value
+        for key, value in said.items()
+        if key.startswith(f"{what}.")
+    }
+    own = said.get(what)
+    return own, mine if own is not None else {**named["options"], **mine}
 
 
 def _refining(
@@ -139,10 +174,8 @@ def _refining(
     from ganaudit.discriminators import open_discriminator
 
     named = refiner.discriminator
-    own = split_options(config.set).calibrator.get("discriminator")
-    judge = open_discriminator(
-        own or named["spec"], named["options"], device=device, code=own is not None
-    )
+    own, options = _whose(config, "discriminator", named)
+    judge = open_discriminator(own or named["spec"], options, device=device, code=own is not None)
     unequal = difference(_json(named["identity"]), _json(judge.identity))
     if unequal is not None:
         key, there, here = unequal

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from ganaudit import difference, inception
 from ganaudit.calibrated_gallery import pictures
 from ganaudit.calibration.artefact import NAME as CALIBRATOR
-from ganaudit.calibration.artefact import save, type_of
+from ganaudit.calibration.artefact import Artefact, load, save, type_of
 from ganaudit.calibration.cells import MixtureSampler
-from ganaudit.calibration.crowds import Fitted
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.latents import LatentSampler
 from ganaudit.calibration.refining import LatentRefiner
@@ -30,12 +29,13 @@ from ganaudit.descriptors import Descriptor
 from ganaudit.errors import ConfigError
 from ganaudit.files import free_folder, json_text
 from ganaudit.finished import Finished
-from ganaudit.fitting import Ground, announced, artefact_of, fit, target_of
-from ganaudit.generators import EmbeddingSource, Source
+from ganaudit.fitting import Ground, artefact_of, asked, check, fit, target_of
+from ganaudit.generators import Source
 from ganaudit.intervals import Interval
 from ganaudit.maker import Maker
 from ganaudit.opening import Request, open_request
 from ganaudit.pipeline import diagnose
+from ganaudit.planning import plan
 from ganaudit.proof import prove
 from ganaudit.report import calibrated, canonical
 from ganaudit.runner import Progress, silent
@@ -101,7 +101,7 @@ def calibrate(
     _check_free(out, resume=request.resume)
     weights = inception.available(config.inception)
     opened = open_request(request, source=source, descriptor=descriptor)
-    _check_drawable(opened)
+    check(config, opened)
 
     def audit(name: str, wanted: DiagnoseConfig) -> Finished:
         place = out / name
@@ -119,33 +119,28 @@ def calibrate(
     if config.run is None:
         audit(FIT, replace(request, reference=None))
     ground = Ground.read(config.run or out / FIT, opened)
-    target = target_of(config, ground.crowd)
-    fitted = fit(config, opened, ground, target=target)
-    for sentence in fitted.sentences:
+    basis = ground.run.basis
+    request = replace(request, theta=basis.theta, radius=basis.radius)
+    artefact = _kept(out / CALIBRATOR, config, ground)
+    if artefact is None:
+        target = target_of(config, ground.crowd)
+        fitted = fit(config, opened, ground, target=target)
+        save(out / CALIBRATOR, artefact_of(config, opened, ground, fitted, target=target))
+        artefact = load(out / CALIBRATOR)
+    target, calibrator = artefact.about["target"], artefact.calibrator
+    for sentence in artefact.about["announced"]["sentences"]:
         notice(sentence)
-    artefact = artefact_of(config, opened, ground, fitted, target=target)
-    digest = save(out / CALIBRATOR, artefact)
 
     # Fresh slots, without it and behind it: nothing is judged on what it was fitted on.
     fresh = replace(request, seed=(request.seed + 1) % 2**63)
-    own = {
-        key: spec
-        for key, spec in (
-            ("descriptor", request.descriptor if request.trust else None),
-            ("discriminator", config.discriminator),
-        )
-        if spec is not None
-    }
     behind = replace(
-        fresh,
-        calibrator=out / CALIBRATOR,
-        set=(*fresh.set, *(f"calibrator.{key}={spec}" for key, spec in own.items())),
+        fresh, calibrator=out / CALIBRATOR, set=(*fresh.set, *_own_words(config, request))
     )
     before, after = audit(BEFORE, fresh), audit(AFTER, behind)
-    share = expected_share(fitted.calibrator, before)
-    taken = Taken.of(share, attempts=fitted.calibrator.attempts)
-    modes = [ground.position(mode) for mode in fitted.modes]
-    tempered = isinstance(fitted.calibrator, MixtureSampler) and not config.paper_exact
+    share = expected_share(calibrator, before)
+    taken = Taken.of(share, attempts=calibrator.attempts)
+    modes = [ground.position(slot) for slot in artefact.about["modes"]]
+    tempered = isinstance(calibrator, MixtureSampler) and not config.paper_exact
     found = prove(
         anchors=ground.anchors,
         modes=modes,
@@ -168,15 +163,15 @@ def calibrate(
     document = {
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
-        **_about(config, opened, fitted, target=target),
+        **_about(config, opened, artefact),
         "theta": ground.run.basis.theta,
         "radius": ground.run.basis.radius,
-        "calibrator": {"file": CALIBRATOR, "sha256": digest},
+        "calibrator": {"file": CALIBRATOR, "sha256": artefact.sha256},
         "seeds": {"fit": request.seed, "fresh": fresh.seed},
-        **taken.figures(by_image=isinstance(fitted.calibrator, OutputFilter)),
+        **taken.figures(by_image=isinstance(calibrator, OutputFilter)),
         **found.figures(),
         "difference": difference.diff(before.folder, after.folder, rarefy=True)["figures"],
-        "discriminator": _judged(config, fitted.calibrator, opened, fresh),
+        "discriminator": _judged(config, calibrator, opened, fresh),
         "environment": canonical.versions() | {"device": opened.device},
     }
     document["companions"]["to_reference"] = _to_reference(before, after)
@@ -245,11 +240,42 @@ def _judged(
     return measure(calibrator, source=opened.source, judge=judge, draws=draws, batch=_PICTURED)
 
 
-def _about(
-    config: CalibrateConfig, opened: Request, fitted: Fitted, *, target: float
-) -> dict[str, Any]:
+def _kept(path: Path, config: CalibrateConfig, ground: Ground) -> Artefact | None:
+    """The calibrator of a calibration that is resumed; None: there is none yet.
+
+    It is not fitted again: other threads may give other last bits, and so another calibrator.
+
+    Raises:
+      ConfigError: it is of another request, or was fitted on another run.
+    """
+    if not path.exists():
+        return None
+    found = load(path)
+    theirs = (found.method, found.run.get("manifest_sha256"), found.about.get("asked"))
+    if theirs != (config.method, ground.manifest_sha256, asked(config)):
+        raise ConfigError(
+            f"{path.parent} holds another calibration: {found.method}, with other options or "
+            "fitted on another run; name another folder with --out"
+        )
+    return found
+
+
+def _own_words(config: CalibrateConfig, request: DiagnoseConfig) -> list[str]:
+    """`--set` pairs that name the networks which a calibrator's file is not enough to open."""
+    options, said = split_options(request.set).descriptor, split_options(config.set).discriminator
+    own = []
+    if request.trust and request.descriptor is not None:
+        own += [f"calibrator.descriptor={request.descriptor}"]
+        own += [f"calibrator.descriptor.{key}={value}" for key, value in options.items()]
+    if config.discriminator is not None:
+        own += [f"calibrator.discriminator={config.discriminator}"]
+        own += [f"calibrator.discriminator.{key}={value}" for key, value in said.items()]
+    return own
+
+
+def _about(config: CalibrateConfig, opened: Request, artefact: Artefact) -> dict[str, Any]:
     """Which calibrator of which generator it is, and what was announced of it."""
-    chosen = fitted.calibrator
+    chosen = artefact.calibrator
     card = None if opened.descriptor is None else opened.descriptor.card
     return {
         "method": config.method,
@@ -258,22 +284,22 @@ def _about(
         "attempts": chosen.attempts,
         "generator": {"name": opened.config.generator, **opened.generator},
         "descriptor": None if card is None else asdict(card),
-        "target": target,
+        "target": artefact.about["target"],
         "target_origin": "the median anchor's rate" if config.target is None else "as requested",
         "min_acceptance": config.min_acceptance,
         "modes_asked": config.mode_count or "auto",
-        "announced": announced(fitted),
+        "announced": artefact.about["announced"],
     }
 
 
-def _check_drawable(opened: Request) -> None:
-    """Refuse what was delivered already: there is nothing left to draw."""
-    source = opened.source
-    if isinstance(source, EmbeddingSource) or getattr(source, "size", None) is not None:
-        raise ConfigError(
-            f"{opened.config.generator} holds what was delivered already, and nothing of it can be "
-            "drawn anew: calibrate a generator"
-        )
+def outlook(config: CalibrateConfig, request: DiagnoseConfig) -> dict[str, Any]:
+    """What `--dry-run` prints: the plan of one audit, of a calibration that can be.
+
+    Raises:
+      GanauditError: whatever would stop the calibration at its start.
+    """
+    check(config, open_request(request))
+    return plan(request)
 
 
 def _check_free(out: Path, *, resume: bool) -> None:

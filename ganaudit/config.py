@@ -67,10 +67,10 @@ class GeneratorConfig:
         for key in options.calibrator:
             if self.calibrator is None:
                 raise ConfigError(f"--set calibrator.{key} needs a --calibrator")
-            if key not in CALIBRATOR_OPTIONS:
+            if key.partition(".")[0] not in CALIBRATOR_OPTIONS:
                 raise ConfigError(
                     f"--set calibrator.{key}: a calibrator has the options "
-                    f"{' and '.join(CALIBRATOR_OPTIONS)}"
+                    f"{' and '.join(CALIBRATOR_OPTIONS)}, and theirs (descriptor.size)"
                 )
 
 

@@ -16,7 +16,7 @@ from ganaudit.calibration.latents import Space
 from ganaudit.config import CalibrateConfig, DiagnoseConfig, MixtureDraw, Region, split_options
 from ganaudit.errors import ConfigError
 from ganaudit.finished import Finished
-from ganaudit.generators import LatentGenerator
+from ganaudit.generators import EmbeddingSource, LatentGenerator
 from ganaudit.opening import Request
 from ganaudit.report import canonical, outputs
 from ganaudit.scoring import Anchors
@@ -49,16 +49,28 @@ def request_of_run(folder: Path, flags: Mapping[str, Any]) -> DiagnoseConfig:
         else:
             for name in ("generator", "descriptor", "labels", "set"):
                 named.setdefault(name, said[name])
-            _check_word(named["generator"], folder)
-        named["set"] = tuple(named.get("set") or ())
-        return DiagnoseConfig(**{**theirs, **named})
+            _check_word(named["generator"], folder, named)
+        options = named.get("set") or ()
+        if not isinstance(options, list | tuple) or not all(isinstance(x, str) for x in options):
+            raise ConfigError(f"the report of {folder} has options that are no texts")
+        if any(pair.startswith("calibrator.") for pair in options):
+            raise ConfigError(
+                f"{folder} is the run of a calibrated generator: fit on one of the generator as it "
+                "is"
+            )
+        named["set"] = tuple(options)
+        origins = {"out": "flag" if named.get("out") else "default"}
+        return DiagnoseConfig(**{**theirs, **named}, origins=origins)
 
 
-def _check_word(generator: object, folder: Path) -> None:
+def _check_word(generator: object, folder: Path, flags: Mapping[str, Any]) -> None:
+    """Refuse a generator that a folder names and that its word is not enough for."""
     if not isinstance(generator, str):
         raise ConfigError(f"the report of {folder} names no generator")
-    name, _ = registry.resolve("generators", generator)
-    if getattr(registry.load("generators", name), "by_user_alone", False):
+    files = tuple(flags.get("plugin") or ())
+    name, _ = registry.resolve("generators", generator, files)
+    alone = getattr(registry.load("generators", name, files), "by_user_alone", False)
+    if alone or flags.get("trust"):  # what is trusted is what the user names
         raise ConfigError(
             f"the generator of {folder} runs code or sends requests, which a folder's word is not "
             f"enough for: say --generator {generator}, and its options, yourself"
@@ -73,13 +85,11 @@ class Ground:
       run: finished, of the generator as it is.
       anchors: all of its anchors that can be scored.
       crowd: neighbourhoods of the densest of them.
-      cut: it has more samples than are fitted on.
     """
 
     run: Finished
     anchors: Anchors
     crowd: Crowd
-    cut: bool
 
     @classmethod
     def read(cls, folder: Path, opened: Request) -> "Ground":
@@ -100,21 +110,50 @@ class Ground:
         found = Anchors.read(run.store, Stream.ANCHORS, anchors)
         rows = Anchors.read(run.store, Stream.SAMPLES, min(samples, _MOST_FITTED))
         crowd = Crowd.of(found.rows, found.slots, rows.rows, rows.slots, radius=run.basis.radius)
-        return cls(run, found, crowd, samples > _MOST_FITTED)
+        return cls(run, found, crowd)
 
-    def position(self, mode: int) -> int:
-        """The place among all anchors of a candidate of the crowd."""
-        return int(np.searchsorted(self.anchors.slots, self.crowd.slots[mode]))
+    @property
+    def manifest_sha256(self) -> str:
+        """Of what decides the run's rows."""
+        pinned = json.dumps(self.run.manifest, sort_keys=True).encode()
+        return hashlib.sha256(pinned).hexdigest()
+
+    def position(self, slot: int) -> int:
+        """The place among all anchors of an anchor's slot."""
+        return int(np.searchsorted(self.anchors.slots, slot))
+
+
+def check(config: CalibrateConfig, opened: Request) -> None:
+    """Refuse a calibration that cannot be, before any image is made for it.
+
+    Raises:
+      ConfigError: the generator does not give what the method needs.
+    """
+    source = opened.source
+    if isinstance(source, EmbeddingSource) or getattr(source, "size", None) is not None:
+        raise ConfigError(
+            f"{opened.config.generator} holds what was delivered already, and nothing of it can be "
+            "drawn anew: calibrate a generator"
+        )
+    if config.method != "rejection" and not isinstance(source, LatentGenerator):
+        raise ConfigError(
+            f"--method {config.method} needs a generator that takes latents, and "
+            f"{opened.config.generator} hides its own; --method rejection needs none"
+        )
+    if config.method == "advlatgan-z":
+        _refiner(config, opened)
 
 
 def target_of(config: CalibrateConfig, crowd: Crowd) -> float:
-    """The rate to come down to.
+    """The rate to come down to; a refiner, which aims at none, is held against it like others.
 
     Raises:
       ConfigError: there is none, or the worst anchor lies below it already.
     """
     worst = float(crowd.hits[0].mean())
     target = crowd.median if config.target is None else config.target
+    if config.method == "advlatgan-z":
+        return float(max(target, 1 / crowd.hits.shape[1]))
     if target <= 0:
         raise ConfigError(
             f"the median anchor has no neighbour among {crowd.hits.shape[1]:,} samples, so there "
@@ -161,14 +200,10 @@ def _fitted(config: CalibrateConfig, opened: Request, ground: Ground, *, target:
         from ganaudit.calibration import rejection
 
         return rejection.fit(crowd, goal)
-    if not isinstance(source, LatentGenerator):
-        raise ConfigError(
-            f"--method {config.method} needs a generator that takes latents, and "
-            f"{opened.config.generator} hides its own; --method rejection needs none"
-        )
-    space = Space(tuple(int(side) for side in source.latent_shape), source.prior)
+    assert isinstance(source, LatentGenerator)  # as `check` has seen
+    space = _space_of(source)
     if config.method == "advlatgan-z":
-        return _refiner(config, opened, space)
+        return _refiner(config, opened)
     latents = space.draw(crowd.samples, seed=opened.config.seed, stream=Stream.SAMPLES)
     if config.method == "gmm":
         from ganaudit.calibration import gmm
@@ -189,16 +224,20 @@ def _fitted(config: CalibrateConfig, opened: Request, ground: Ground, *, target:
     return importance.fit(crowd, latents, space, goal, region=region)
 
 
-def _refiner(config: CalibrateConfig, opened: Request, space: Space) -> Fitted:
+def _space_of(source: LatentGenerator) -> Space:
+    return Space(tuple(int(side) for side in source.latent_shape), source.prior)
+
+
+def _refiner(config: CalibrateConfig, opened: Request) -> Fitted:
     from ganaudit.calibration import advlatgan_z
     from ganaudit.discriminators import open_discriminator
 
-    assert config.discriminator is not None
+    assert config.discriminator is not None and isinstance(opened.source, LatentGenerator)
     advlatgan_z.check_differentiable(opened.source)
     options = split_options(config.set).discriminator
     judge = open_discriminator(config.discriminator, options, device=opened.device, code=True)
     return advlatgan_z.fit(
-        space,
+        _space_of(opened.source),
         discriminator={
             "spec": config.discriminator,
             "options": options,
@@ -218,16 +257,18 @@ def artefact_of(
 ) -> Artefact:
     """What is written of a fitted calibrator, so that anybody can put it in front again."""
     run = ground.run
-    pinned = json.dumps(run.manifest, sort_keys=True).encode()
     return Artefact(
         calibrator=fitted.calibrator,
         method=config.method,
         generator=opened.generator,
         descriptor=None
-        if opened.descriptor is None or opened.named is None
-        else {**opened.named, "identity": opened.descriptor.card.identity()},
+        if opened.descriptor is None
+        else {
+            **(opened.named or {"spec": None, "options": {}}),
+            "identity": opened.descriptor.card.identity(),
+        },
         run={
-            "manifest_sha256": hashlib.sha256(pinned).hexdigest(),
+            "manifest_sha256": ground.manifest_sha256,
             "seed": opened.config.seed,
             "anchors": run.basis.anchors,
             "samples": len(ground.crowd.samples),
@@ -237,10 +278,18 @@ def artefact_of(
         about={
             "target": target,
             "min_acceptance": config.min_acceptance,
+            "asked": asked(config),
             "modes": [int(ground.crowd.slots[mode]) for mode in fitted.modes],
             "announced": announced(fitted),
         },
     )
+
+
+def asked(config: CalibrateConfig) -> dict[str, Any]:
+    """What decides a calibrator beside the run that it is fitted on, as JSON values."""
+    beside = ("run", "inception", "format", "origins")
+    found = {name: value for name, value in asdict(config).items() if name not in beside}
+    return {**found, "set": list(config.set)}
 
 
 def announced(fitted: Fitted) -> dict[str, Any]:

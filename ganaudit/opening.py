@@ -145,7 +145,8 @@ class Request:
     def maker(self, recipe: Recipe, *, reopen: bool) -> Maker:
         """A maker in this process; with `reopen`, a generator that hangs is opened anew."""
         config, device = self.config, self.device
-        again = (lambda: open_source(config, device)[0]) if reopen else None
+        looking = self.descriptor
+        again = (lambda: open_source(config, device, descriptor=looking)[0]) if reopen else None
         return Maker(self.source, self.descriptor, recipe, reopen=again)
 
     def team(self, recipe: Recipe) -> Team | None:
@@ -173,7 +174,7 @@ def open_request(
     device = open_device(config.device)
     given = source is not None
     if source is None:
-        source, generator = open_source(config, device)
+        source, generator = open_source(config, device, descriptor=descriptor)
     else:
         generator = {"object": type(source).__qualname__, **identity_of(source)}
         if not isinstance(source, EmbeddingSource | LatentGenerator | BlindGenerator):
@@ -301,12 +302,15 @@ def open_device(wanted: str) -> str:
     return f"cuda:{device.index or 0}"
 
 
-def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str, Any]]:
+def open_source(
+    config: GeneratorConfig, device: str, *, descriptor: Descriptor | None = None
+) -> tuple[Source, dict[str, Any]]:
     """The generator that a request names, and its identity.
 
     Args:
       config: the request.
       device: "cpu" or "cuda:N".
+      descriptor: for a calibrator that looks at images; None: its own is opened.
 
     Raises:
       ConfigError: it cannot be opened, or an option is wrong.
@@ -344,7 +348,7 @@ def open_source(config: GeneratorConfig, device: str) -> tuple[Source, dict[str,
     identity |= _opened_as("generators", name, deciding, config.plugin)
     if config.calibrator is None:
         return source, identity
-    return attached(config, source, identity, device=device)
+    return attached(config, source, identity, device=device, descriptor=descriptor)
 
 
 def _opened_as(

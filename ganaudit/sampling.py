@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ganaudit.calibration.calibrated import Calibrated
 from ganaudit.config import SampleConfig
 from ganaudit.errors import ConfigError, GanauditError, SourceError
 from ganaudit.files import FULL, free_folder, write_output
@@ -118,7 +119,10 @@ def sample(
         window = batch
         if is_service(source):
             window = max(batch, min(SHARD, _WINDOW_BYTES // (3 * pixels)))
+        counts = dict(getattr(source, "counts", {}))
         warnings = _doubts(source, maker, draws, first)
+        if isinstance(source, Calibrated):  # what is asked for once more is no sample
+            source.counts.update({key: counts[key] - now for key, now in source.counts.items()})
         for sentence in warnings:
             notice(sentence)
 
@@ -303,7 +307,7 @@ def _document(
     latents = None
     if isinstance(source, LatentGenerator):
         latents = {"prior": source.prior, "shape": list(source.latent_shape)}
-    counts = getattr(source, "counts", None) if config.calibrator is not None else None
+    counts = source.counts if isinstance(source, Calibrated) else None
     repeats = sheet.repeats
     found = [] if not repeats else [f"{repeats:,} images repeat an earlier one to the last byte"]
     assumptions = [*getattr(source, "assumptions", ()), *([] if law is None else [law.sentence])]

@@ -112,7 +112,7 @@ def test_any_verb_takes_the_calibrator(rejected: Any, tmp_path: Path) -> None:
         out=tmp_path / "samples",
     )  # fmt: skip
     found = sample(config).document
-    assert found["calibrator"]["slots"] >= 40
+    assert found["calibrator"]["slots"] == 40
     assert found["calibrator"]["proposals"] > found["calibrator"]["slots"]
     source, identity = open_source(config, "cpu")
     assert identity["calibrator"] == {"method": "rejection", "sha256": load(file).sha256}
@@ -130,6 +130,15 @@ def test_a_calibration_is_continued(rejected: Any, fitted: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # nothing made anew
     old = {k: v for k, v in rejected[0].document.items() if k != "environment"}
     assert {k: v for k, v in again.document.items() if k != "environment"} == old
+
+
+def test_another_request_leaves_a_finished_calibration_alone(rejected: Any, fitted: Path) -> None:
+    folder = rejected[0].folder
+    before = {path: path.read_bytes() for path in folder.glob("cal*.*")}
+    config = CalibrateConfig(method="rejection", modes="1", run=fitted, target=0.02)
+    with pytest.raises(ConfigError, match="holds another calibration: rejection, with other opt"):
+        calibrate(config, request(folder, resume=True))
+    assert {path: path.read_bytes() for path in folder.glob("cal*.*")} == before
 
 
 def test_a_linear_region_thins_what_lies_on_one_side(fitted: Path, tmp_path: Path) -> None:
@@ -164,8 +173,10 @@ class Hidden:
 
     def __init__(self) -> None:
         self.source: Any = open_source(request(), "cpu")[0]
+        self.asked = 0
 
     def stream(self, draws: Draws) -> Iterator[tuple[int, torch.Tensor | Failure]]:
+        self.asked += len(draws)
         seeds = draws.seeds.numpy() % 2**40
         inner = draw(seeds, seed=5, stream=Stream.SAMPLES, latent_shape=self.source.latent_shape)
         yield from zip(draws.index.tolist(), self.source.render(inner), strict=True)
@@ -179,19 +190,46 @@ def test_a_blind_service_is_thinned_by_rejection_alone(tmp_path: Path) -> None:
     wanted = request(tmp_path / "cal", samples=512, keep="none", generator="hidden")
     found = calibrate(config, wanted, source=Hidden(), descriptor=digits)
     assert found.document["verdict"]["outcome"] == "thinned"
+    service = Hidden()
     with pytest.raises(ConfigError, match="hides its own; --method rejection needs none"):
         calibrate(
             replace(config, method="importance"),
             replace(wanted, out=tmp_path / "other"),
-            source=Hidden(),
+            source=service,
             descriptor=digits,
         )
+    assert not service.asked  # before anything is made
+
+
+def test_a_descriptor_may_be_an_object(fitted: Path, tmp_path: Path) -> None:
+    from ganaudit_plugins.descriptors.digits import open_digits
+
+    digits = open_digits("", device=torch.device("cpu"))
+    config = CalibrateConfig(method="rejection", modes="1", target=0.02)
+    wanted = request(tmp_path / "cal", samples=512)
+    found = calibrate(config, wanted, descriptor=digits)
+    assert found.document["verdict"]["outcome"] == "thinned"
+    assert load(tmp_path / "cal").descriptor["spec"] is None
+    alone = request(tmp_path / "alone", calibrator=tmp_path / "cal" / "calibrator.json")
+    with pytest.raises(ConfigError, match="name it by --set calibrator.descriptor"):
+        diagnose(alone)
+    diagnose(replace(alone, set=("calibrator.descriptor=digits",)))
 
 
 def test_a_run_of_another_generator_is_refused(fitted: Path, tmp_path: Path) -> None:
     config = CalibrateConfig(method="rejection", run=fitted)
     with pytest.raises(ConfigError, match="holds another run: generator"):
         calibrate(config, request(tmp_path / "cal", generator="demo:healthy"))
+
+
+def test_what_was_delivered_already_is_refused_at_once(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.eye(4, dtype=np.float32).repeat(100, axis=0))
+    wanted = request(
+        tmp_path / "cal", generator=f"embeddings:{tmp_path / 'rows.npy'}", anchors=50, samples=50,
+        theta=0.3, radius=0.2,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="holds what was delivered already"):
+        calibrate(CalibrateConfig(method="rejection"), wanted)
 
 
 def test_a_target_above_the_worst_is_nothing_to_do(fitted: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import safetensors
@@ -20,6 +20,7 @@ from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.latents import LatentSampler, Space, sample
 from ganaudit.calibration.refining import LatentRefiner
 from ganaudit.calibration.regions import RegionSampler
+from ganaudit.config import Method
 from ganaudit.errors import ConfigError
 from ganaudit.files import json_text, read_json, sha256_of, write_output
 from ganaudit.slots import check_prior
@@ -47,10 +48,11 @@ class Artefact:
     """A calibrator and where it comes from.
 
     Attributes:
-      calibrator: one of the three types.
+      calibrator: of one of the types.
       method: gmm, importance, rejection or advlatgan-z.
       generator: identity of the generator that it was built for, JSON values.
-      descriptor: {"spec", "options", "identity"} of the descriptor; None: embeddings were given.
+      descriptor: {"spec", "options", "identity"} of the descriptor, of which spec is None where it
+        was an object; None: embeddings were given.
       run: of the run it was fitted on: its manifest's hash, theta, radius, seed, sizes.
       about: target, modes, forecast, facts: JSON values for readers.
       sha256: of calibrator.json, where it was read; None: not written yet.
@@ -156,7 +158,8 @@ def load(path: str | Path) -> Artefact:
     descriptor = found.get("descriptor")
     if descriptor is not None:
         descriptor = _mapping(found, "descriptor", path)
-        _text(descriptor, "spec", path)
+        if descriptor.get("spec", "") is not None:
+            _text(descriptor, "spec", path)
         _mapping(descriptor, "identity", path)
         options = _mapping(descriptor, "options", path)
         if not all(isinstance(value, str) for value in options.values()):
@@ -168,7 +171,7 @@ def load(path: str | Path) -> Artefact:
         raise ConfigError(f"{path} holds no {found['type']} calibrator: {error}") from error
     return Artefact(
         calibrator=calibrator,
-        method=_text(found, "method", path),
+        method=_method(found, path),
         generator=generator,
         descriptor=descriptor,
         run=run,
@@ -224,6 +227,13 @@ def _mapping(found: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: {key} must be an object")
     return value
+
+
+def _method(found: Mapping[str, Any], path: Path) -> str:
+    method = _text(found, "method", path)
+    if method not in get_args(Method):
+        raise ConfigError(f"{path}: method must be one of {', '.join(get_args(Method))}")
+    return method
 
 
 def _text(found: Mapping[str, Any], key: str, path: Path) -> str:

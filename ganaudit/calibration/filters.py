@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_FILTERED = 64  # modes of a filter
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFilter:
@@ -66,6 +68,8 @@ class OutputFilter:
         modes, keep, radius = arrays["modes"], arrays["keep"], settings["radius"]
         if modes.dtype != np.float32 or modes.ndim != 2 or not modes.size:
             raise ValueError("modes must be float32 [k, D]")
+        if len(modes) > MOST_FILTERED:
+            raise ValueError(f"there may be at most {MOST_FILTERED} modes, got {len(modes):,}")
         if not np.abs(np.linalg.norm(modes.astype(np.float64), axis=1) - 1).max() <= 1e-3:
             raise ValueError("modes must have length 1")
         if keep.dtype != np.float64 or keep.shape != (len(modes),):

@@ -103,16 +103,15 @@ def run_calibrate(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> in
     config, request = resolve_calibrate(flags)
     _say_origins(config, verbose=verbose)
     _say_origins(request, verbose=verbose)
-    from ganaudit.calibrating import NAME, calibrate
+    from ganaudit.calibrating import NAME, calibrate, outlook
     from ganaudit.files import free_folder
-    from ganaudit.planning import plan
     from ganaudit.report.calibrated import show
     from ganaudit.report.terminal import show_plan
 
     if request.dry_run:
         with redirect_stdout(sys.stderr):
-            outlook = plan(request)
-        print(json.dumps(outlook, indent=2)) if config.format == "json" else show_plan(outlook)
+            found = outlook(config, request)
+        print(json.dumps(found, indent=2)) if config.format == "json" else show_plan(found)
         return 0
     request = replace(request, out=request.out or free_folder("calibration"))
     with _to_its_end(request, verbose=verbose), Progress(quiet=quiet) as progress:

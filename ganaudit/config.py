@@ -22,6 +22,8 @@ Inconclusive = Literal["report", "pass", "fail"]
 Method = Literal["gmm", "importance", "rejection", "advlatgan-z"]
 MixtureDraw = Literal["cell", "mixture"]
 Region = Literal["linear", "subspace-hull", "hull"]
+Precision = Literal["32", "bf16", "16"]
+Fit = Literal["refuse", "crop", "pad", "resize"]
 
 CALIBRATOR_OPTIONS = ("descriptor", "discriminator")  # where else its file names a network
 MIN_REACH = 1e-6  # of theta and radius: float32 rows tell no smaller angles apart
@@ -394,6 +396,91 @@ class CalibrateConfig:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Request of `ganaudit train`: a model, its data, its regularisers, and how long.
+
+    What is None here is the preset's, and without one has the default that is named.
+    """
+
+    # a folder, a zip, an npz, an idx file, or toy:NAME
+    data: str = field(default="", metadata={"example": "toy:ring"})
+    arch: str | None = None  # of the networks; None: dcgan, or mlp for points
+    loss: str | None = None  # None: non-saturating
+    reg: tuple[str, ...] = ()  # regularisers, also several in one text, by commas
+    preset: str | None = None  # settings of a paper
+    out: Path | None = None  # folder of the training; None: training, training-2, ...
+    resume: bool = False
+    steps: int | None = None  # of the generator; None: 10,000
+    kimg: float | None = None  # instead of steps: thousands of real images shown
+    batch: int | None = None  # images of a step, on all devices together; None: 64
+    latent_size: int | None = None  # None: 128, of points 2
+    prior: str = "normal"  # of the latents: normal, uniform, truncated or spherical
+    size: int | None = None  # pixels a side; None: the pictures' own
+    channels: int | None = None  # 1 or 3; None: 3 unless every picture is grey
+    fit: Fit = "refuse"  # pictures of another size: refuse, crop, pad or resize
+    labels: str | None = None  # folders, dataset.json, or a file; None: those in the data, if any
+    mirror: bool = False  # half of the images are mirrored
+    precision: Precision = "32"
+    device: str = "auto"  # auto, cpu or cuda
+    devices: int = 1  # processes, each on its own device
+    seed: int = 0
+    snapshot_every: int | None = None  # steps between two checkpoints; None: a tenth of all
+    audit_every: int | None = None  # steps between two audits, 0: none; None: at start and end
+    audit_anchors: int = 1000
+    audit_samples: int = 4000
+    descriptor: str | None = None  # of the audits: a path, NAME or NAME:TARGET; None: no audits
+    theta: float | None = None  # of the audits, fraction of pi; None: descriptor's card
+    radius: float | None = None  # likewise
+    plugin: tuple[str, ...] = ()  # Python files that bring descriptors
+    trust: bool = False  # programs in files (TorchScript) may be run
+    set: tuple[str, ...] = ()  # OWNER.KEY=VALUE; owners: the networks, loss, optim, a regulariser
+    dry_run: bool = False
+    format: Format = "rich"
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened."""
+        if not self.data:
+            raise ConfigError(
+                "--data is needed: a folder, a zip, an npz or idx file of pictures, or toy:ring"
+            )
+        _check_printable(
+            self, ("data", "arch", "loss", "reg", "preset", "labels", "descriptor", "set")
+        )
+        _check_choices(self, {"precision": Precision, "fit": Fit, "format": Format})
+        at_least_one = ("steps", "batch", "latent_size", "size", "devices", "snapshot_every")
+        check_at_least_one(self, (*at_least_one, "audit_anchors", "audit_samples"))
+        check_seed(self.seed)
+        if self.steps is not None and self.kimg is not None:
+            raise ConfigError("--steps and --kimg exclude each other: say one of them")
+        if self.kimg is not None and not 0 < self.kimg < 1e9:
+            raise ConfigError(f"--kimg must be positive and below 1e9, got {self.kimg:g}")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"--channels must be 1 (grey) or 3 (RGB), got {self.channels}")
+        if self.audit_every is not None and self.audit_every < 0:
+            raise ConfigError(f"--audit-every must be at least 0, got {self.audit_every}")
+        if self.audit_every and self.descriptor is None:
+            raise ConfigError("--audit-every needs the --descriptor that the audits use")
+        for name in ("theta", "radius"):
+            value = getattr(self, name)
+            if value is not None and not MIN_REACH <= value <= 1:
+                raise ConfigError(
+                    f"--{name} must be in [{MIN_REACH:g}, 1], a fraction of pi, got {value}"
+                )
+
+    @property
+    def regularizers(self) -> tuple[str, ...]:
+        """Their names, one by one."""
+        return tuple(name.strip() for text in self.reg for name in text.split(",") if name.strip())
+
+    def shown(self) -> dict[str, Any]:
+        """The request as JSON values, without the origins."""
+        values = asdict(self)
+        del values["origins"]
+        return values | {"out": None if self.out is None else str(self.out)}
+
+
 _OF_METHOD = {
     "draw": ("gmm",),
     "clusters": ("gmm",),
@@ -434,6 +521,26 @@ def split_options(pairs: tuple[str, ...]) -> Options:
             raise ConfigError(f"--set {key} is given twice")
         target[name] = value
     return options
+
+
+def split_owned(pairs: tuple[str, ...], owners: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """`--set` pairs OWNER.KEY=VALUE as {owner: {key: value}}, each owner present.
+
+    Raises:
+      ConfigError: a pair without owner, key or `=`, an unknown owner, or one key twice.
+    """
+    found: dict[str, dict[str, str]] = {owner: {} for owner in owners}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        owner, _, name = key.strip().partition(".")
+        if not equals or not name or owner not in found:
+            raise ConfigError(
+                f"--set wants OWNER.KEY=VALUE, OWNER one of {', '.join(owners)}; got {pair!r}"
+            )
+        if name in found[owner]:
+            raise ConfigError(f"--set {key} is given twice")
+        found[owner][name] = value
+    return found
 
 
 def split_outputs(

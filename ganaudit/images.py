@@ -189,16 +189,20 @@ class DamagedImage(SourceError):
     """The bytes are no whole picture of a kind that is read."""
 
 
-def read_image(path: Path) -> torch.Tensor:
+def read_image(file: Path | BytesIO, *, what: str | None = None) -> torch.Tensor:
     """uint8 [3, H, W] of a picture file, upright as its EXIF says; the first frame of an animation.
 
     Formats whose reading would start another program (EPS) are none.
+
+    Args:
+      file: its path, or its content.
+      what: it is, for messages; None: its path.
 
     Raises:
       SourceError: too large, 16 bits a channel, or CMYK.
       DamagedImage: not a picture, or not all of one.
     """
-    return _decoded(path, str(path), _FORMATS)
+    return _decoded(file, str(file) if what is None else what, _FORMATS)
 
 
 def decode_image(data: bytes, *, what: str) -> torch.Tensor:

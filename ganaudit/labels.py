@@ -62,7 +62,7 @@ def law_of(wanted: str | None, num_labels: int) -> Law | None:
         label = _check(np.array([int(wanted)]), num_labels, "--labels")
         return Law(label, {"labels": int(wanted)}, f"Every image has label {wanted}, as requested.")
     path = Path(wanted)
-    choices = _check(_read(path), num_labels, f"--labels {wanted}")
+    choices = _check(read_labels(path), num_labels, f"--labels {wanted}")
     return Law(
         choices,
         {"labels": {"entries": len(choices), "sha256": sha256_of(path)}},
@@ -70,7 +70,12 @@ def law_of(wanted: str | None, num_labels: int) -> Law | None:
     )
 
 
-def _read(path: Path) -> NDArray[np.int64]:
+def read_labels(path: Path) -> NDArray[np.int64]:
+    """The numbers of a file, of any sign: text with one a line, or a .npy vector.
+
+    Raises:
+      ConfigError: there is no such file, or it holds something else.
+    """
     try:
         if not path.is_file():
             raise ConfigError(

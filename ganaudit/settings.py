@@ -20,7 +20,7 @@ from ganaudit.errors import ConfigError
 # What would run code: a file that lies beside the audited one must not be able to say it.
 _NOT_BY_FILE, _FLAG_ALONE = ("trust", "plugin"), "trust"
 # Verbs; what stands outside of such a table is diagnose's.
-_OWN_TABLE = ("calibrate", "check", "sample", "serve", "threshold")
+_OWN_TABLE = ("calibrate", "check", "sample", "serve", "threshold", "train")
 _PROJECT, _OURS = "pyproject.toml", "ganaudit.toml"
 _Config = TypeVar("_Config")
 

@@ -21,6 +21,7 @@ from ganaudit.cli.report import report
 from ganaudit.cli.sample import sample
 from ganaudit.cli.serve import serve
 from ganaudit.cli.threshold import threshold
+from ganaudit.cli.train import train
 from ganaudit.errors import INTERRUPTED, GanauditError, complaint
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(diagnose)
 app.command()(calibrate)
+app.command()(train)
 app.command()(sample)
 app.command()(serve)
 app.command()(merge)

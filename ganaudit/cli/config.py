@@ -29,6 +29,7 @@ def show(
         SampleConfig,
         ServeConfig,
         ThresholdConfig,
+        TrainConfig,
     )
     from ganaudit.errors import ConfigError, complaint
     from ganaudit.settings import survey
@@ -41,6 +42,7 @@ def show(
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
         "calibrate": CalibrateConfig,
+        "train": TrainConfig,
     }
     surveys = {verb: survey(kind) for verb, kind in kinds.items()}
     found = {

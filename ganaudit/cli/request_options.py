@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig
+from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig, TrainConfig
 from ganaudit.errors import ConfigError
 from ganaudit.settings import resolve, survey
 
@@ -253,7 +253,7 @@ class CalibrateOptions(RequestOptions):
     ]
 
 
-def takes(kind: type[GeneratorOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of `kind` in place of its parameter `request`.
 
     `request` is the mapping of settings to values, as `flags_of` makes it. An option that the
@@ -365,3 +365,28 @@ def resolve_calibrate(flags: Mapping[str, Any]) -> tuple[CalibrateConfig, Diagno
     if request.shard is not None or request.output or request.calibrator is not None:
         raise ConfigError("a calibration has neither shard, output nor calibrator settings")
     return config, request
+
+
+# What a stored request may not say: it would run code, or is of another machine.
+_NEVER_STORED = {"plugin", "trust", "device", "devices", "out", "resume", "dry_run", "format"}
+
+
+def resolve_train(flags: Mapping[str, Any]) -> TrainConfig:
+    """The request of a training; one that is resumed is its first request, and the flags over it.
+
+    Args:
+      flags: of `ganaudit train`, setting to value.
+
+    Raises:
+      ConfigError: besides what `resolve` refuses, a folder whose stored request cannot be read.
+    """
+    if not flags.get("resume") or flags.get("out") is None:
+        return resolve(TrainConfig, flags)
+    from ganaudit.training.stored import stored_request
+
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    stored = stored_request(Path(flags["out"]))
+    stored = {name: value for name, value in stored.items() if name not in _NEVER_STORED}
+    if "steps" in given or "kimg" in given:
+        stored = {name: value for name, value in stored.items() if name not in ("steps", "kimg")}
+    return resolve(TrainConfig, stored | given)

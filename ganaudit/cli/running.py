@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig, Format
+from ganaudit.config import CalibrateConfig, CheckConfig, DiagnoseConfig, Format, TrainConfig
 from ganaudit.errors import INTERRUPTED, ConfigError, GanauditError, complaint
 from ganaudit.settings import resolve, step_summary
 
@@ -125,14 +125,48 @@ def run_calibrate(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> in
     return made.exit_code
 
 
-def _say_origins(config: DiagnoseConfig | CheckConfig | CalibrateConfig, *, verbose: bool) -> None:
+def run_train(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
+    """Resolve the request, train, print the result; the exit code."""
+    from ganaudit.cli.request_options import resolve_train
+
+    config = resolve_train(flags)
+    _say_origins(config, verbose=verbose)
+    from ganaudit.files import free_folder
+    from ganaudit.report.terminal import show_plan
+    from ganaudit.report.training import show
+    from ganaudit.training.runs import NAME, outlook, train
+
+    if config.dry_run:
+        with redirect_stdout(sys.stderr):
+            found = outlook(config)
+        print(json.dumps(found, indent=2)) if config.format == "json" else show_plan(found)
+        return 0
+    config = replace(config, out=config.out or free_folder("training"))
+    with _to_its_end(config, verbose=verbose), Progress(quiet=quiet) as progress:
+        made = train(config, progress=progress.update, notice=progress.notice)
+    print_result(
+        made.document,
+        partial(show, made.document, made.folder),
+        as_json=config.format == "json",
+        where=made.folder / NAME,
+    )
+    if made.document["message"]:
+        print(f"ganaudit: {made.document['message']}", file=sys.stderr)
+    if made.exit_code == INTERRUPTED:
+        _say_how_to_resume(config, "interrupted; the last checkpoint is kept")
+    return made.exit_code
+
+
+def _say_origins(
+    config: DiagnoseConfig | CheckConfig | CalibrateConfig | TrainConfig, *, verbose: bool
+) -> None:
     if verbose:
         for name, origin in config.origins.items():
             print(f"{name} = {getattr(config, name)!r}  ({origin})", file=sys.stderr)
 
 
 @contextmanager
-def _to_its_end(config: DiagnoseConfig | None, *, verbose: bool) -> Iterator[None]:
+def _to_its_end(config: DiagnoseConfig | TrainConfig | None, *, verbose: bool) -> Iterator[None]:
     """Whatever ends a long command before its end is a sentence, an exit code, and a way on.
 
     What is printed inside goes to stderr: what a generator's code says is no result.
@@ -175,10 +209,11 @@ def check_format(wanted: str) -> None:
         raise ConfigError(f"--format must be one of {', '.join(get_args(Format))}, got {wanted!r}")
 
 
-def _say_how_to_resume(config: DiagnoseConfig | None, what: str) -> None:
+def _say_how_to_resume(config: DiagnoseConfig | TrainConfig | None, what: str) -> None:
     if config is None or config.out is None:
         return
-    if not any((config.out / place / "manifest.json").exists() for place in ("", "fit", "before")):
+    begun = ("manifest.json", "fit/manifest.json", "before/manifest.json", "states")
+    if not any((config.out / place).exists() for place in begun):
         return
     words = ["ganaudit", *sys.argv[1:]]
     if config.origins.get("out") == "default":

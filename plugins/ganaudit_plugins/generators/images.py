@@ -1,19 +1,18 @@
-"""`images:DIR`: pictures that somebody delivered, in place of their generator."""
+"""`images:PATH`: pictures that somebody delivered, in place of their generator."""
 
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 from torch import Tensor
 
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.generators import Failure
-from ganaudit.images import PICTURE_SUFFIXES, read_image
+from ganaudit.pictures import Pictures, open_pictures
 from ganaudit.slots import Draws
 
 
-class ImageFolder:
-    """The pictures below a folder, numbered in the order of their relative paths."""
+class Delivery:
+    """Pictures by number."""
 
     seedable = True
     assumptions = (
@@ -21,40 +20,28 @@ class ImageFolder:
         "out; transparency is composited on white.",
     )
 
-    def __init__(self, folder: Path) -> None:
-        """List the pictures; none is opened."""
-        names = sorted(
-            path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
-            if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-        )
-        if not names:
-            raise ConfigError(f"{folder} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        self._folder = folder
-        self._names = names
-        self.size: int | None = len(names)
-        listing = "\n".join(f"{name} {(folder / name).stat().st_size}" for name in names)
-        self.identity = {
-            "files": len(names),
-            "listing_sha256": sha256(listing.encode(errors="surrogateescape")).hexdigest(),
-        }
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self.size: int | None = len(pictures)
+        self.identity = dict(pictures.identity)
 
     def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:
         """The pictures by number; one that cannot be read is a failure of its own."""
         for index in draws.index.tolist():
             try:
-                yield index, read_image(self._folder / self._names[index])
+                yield index, self._pictures.image(index)
             except SourceError as error:
                 yield index, Failure(str(error))
 
 
-def open_images(target: str) -> ImageFolder:
-    """Open a folder of pictures, looked for in all folders below it too.
+def open_images(target: str) -> Delivery:
+    """Open pictures: a folder and all below it, a zip, an .npz with `images`, or an idx file.
 
     Raises:
-      ConfigError: no such folder, or no pictures in it.
+      ConfigError: no such folder or file, or no pictures in it.
     """
-    folder = Path(target)
-    if not target or not folder.is_dir():
-        raise ConfigError(f"images: no such folder: {target or '(none given)'}")
-    return ImageFolder(folder)
+    path = Path(target)
+    if not target or not path.exists():
+        kind = "file" if path.suffix else "folder"
+        raise ConfigError(f"images: no such {kind}: {target or '(none given)'}")
+    return Delivery(open_pictures(path))

@@ -1,0 +1,177 @@
+"""A training on disk: `states/step-00002000/` with state.safetensors and state.json.
+
+The tensors are the networks, the average and both optimizers; the JSON says of which step and
+which training. A folder appears whole or not at all, and the last two are kept.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganaudit.errors import ConfigError, GanauditError, one_line
+from ganaudit.files import FULL, json_text, read_json, sha256_of
+
+FOLDER = "states"
+FORMAT = 1
+_TENSORS, _ABOUT = "state.safetensors", "state.json"
+_KEPT = 2
+_MOST_BYTES = 2**22  # of state.json
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training is made of at a step.
+
+    Attributes:
+      generator, discriminator: the networks as they are trained.
+      average: the averaged generator.
+      optimizers: of both networks, in this order.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    average: nn.Module
+    optimizers: tuple[Optimizer, Optimizer]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every value by name, on the CPU."""
+        found = {
+            f"{name}.{key}": tensor
+            for name, network in self._networks().items()
+            for key, tensor in network.state_dict().items()
+        }
+        for name, optimizer in zip(_OPTIMIZERS, self.optimizers, strict=True):
+            for number, values in optimizer.state_dict()["state"].items():
+                found |= {f"{name}.{number}.{key}": value for key, value in values.items()}
+        return {key: tensor.detach().cpu().contiguous() for key, tensor in found.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take every value from `tensors`, as `tensors()` gives them.
+
+        Raises:
+          ConfigError: they are those of other networks.
+        """
+        for name, network in self._networks().items():
+            mine = _below(tensors, name)
+            try:
+                network.load_state_dict(mine)
+            except RuntimeError as error:
+                raise ConfigError(
+                    f"the checkpoint is of another architecture: its {name} does not fit "
+                    f"({one_line(error)})"
+                ) from error
+        for name, optimizer in zip(_OPTIMIZERS, self.optimizers, strict=True):
+            states: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(tensors, name).items():
+                number, _, what = key.partition(".")
+                states.setdefault(int(number), {})[what] = tensor
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+    def is_finite(self) -> bool:
+        """Whether no parameter or buffer of the networks is NaN or infinite."""
+        values = [
+            tensor
+            for network in self._networks().values()
+            for tensor in network.state_dict().values()
+            if tensor.is_floating_point()
+        ]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in values)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "average": self.average,
+        }
+
+
+_OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+
+
+def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    head = f"{name}."
+    return {key[len(head) :]: value for key, value in tensors.items() if key.startswith(head)}
+
+
+def save_state(out: Path, state: State, *, step: int, about: Mapping[str, Any]) -> Path:
+    """Write a checkpoint, then remove all but the last two; the folder of the new one.
+
+    Args:
+      out: folder of the training.
+      state: what is kept.
+      step: steps that were taken.
+      about: JSON values that say which training it is.
+
+    Raises:
+      GanauditError: the disk is full or refuses; the earlier checkpoints are untouched.
+    """
+    folder = out / FOLDER / name_of(step)
+    making = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        _write(making / _TENSORS, safetensors.torch.save(state.tensors()))
+        text = {"format": FORMAT, "step": step, "sha256": sha256_of(making / _TENSORS), **about}
+        _write(making / _ABOUT, json_text(text).encode())
+        if folder.exists():  # of an interrupted training that is run again
+            shutil.rmtree(folder)
+        os.replace(making, folder)
+    except OSError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        reason = "the disk is full" if error.errno in FULL else error.strerror or error
+        raise GanauditError(f"{folder} cannot be written: {reason}") from error
+    for old in _folders(out)[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def name_of(step: int) -> str:
+    """Of what belongs to a step."""
+    return f"step-{step:08d}"
+
+
+def last_state(out: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """What the last whole checkpoint of a training says and holds; None: there is none.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    folders = _folders(out)
+    if not folders:
+        return None
+    folder = folders[-1]
+    about = read_json(folder / _ABOUT, most_bytes=_MOST_BYTES)
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ConfigError(f"{folder / _ABOUT} is none of ours, or of a newer ganaudit")
+    try:
+        data = (folder / _TENSORS).read_bytes()
+        if sha256_of(folder / _TENSORS) != about.get("sha256"):
+            raise ConfigError("its bytes are not those that were written")
+        tensors = safetensors.torch.load(data)
+    except (OSError, safetensors.SafetensorError, ConfigError) as error:
+        raise ConfigError(
+            f"{folder} is damaged ({one_line(error)}): remove it, and --resume goes on from the "
+            "checkpoint before it"
+        ) from error
+    return about, tensors
+
+
+def _folders(out: Path) -> list[Path]:
+    return sorted(path for path in (out / FOLDER).glob("step-*") if (path / _ABOUT).is_file())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

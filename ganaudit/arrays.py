@@ -46,6 +46,11 @@ def spare_bytes() -> int:
     return free // 2
 
 
+def in_bytes(size: int) -> str:
+    """A size of memory for a reader."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+
+
 @dataclass(frozen=True)
 class StoredRows:
     """The rows of an array that stands in a file as it is, read when they are asked for.
@@ -148,8 +153,8 @@ class Member:
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > most_bytes:
             raise ConfigError(
-                f"{self.path}: the array {self.name!r} takes {_gigabytes(size)}, and "
-                f"{_gigabytes(most_bytes)} may be used; save it with np.savez, which does not "
+                f"{self.path}: the array {self.name!r} takes {in_bytes(size)}, and "
+                f"{in_bytes(most_bytes)} may be used; save it with np.savez, which does not "
                 "compress: it is then read row by row"
             )
         return np.empty(self.shape, self.dtype)
@@ -237,7 +242,7 @@ def idx_rows(path: Path, *, dimensions: int, most_bytes: int) -> Rows:
                 return StoredRows(path, offset, np.dtype(np.uint8), shape)
             if size > most_bytes:
                 raise ConfigError(
-                    f"{path} takes {_gigabytes(size)} of memory, and {_gigabytes(most_bytes)} may "
+                    f"{path} takes {in_bytes(size)} of memory, and {in_bytes(most_bytes)} may "
                     "be used; unpack it (gunzip): it is then read row by row"
                 )
             values = np.empty(shape, np.uint8)
@@ -282,7 +287,3 @@ def _end(file: Any) -> None:
     """Nothing may follow; a checksum is compared here, too."""
     if file.read(1):
         raise EOFError("it is longer than its header says")
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"

@@ -238,9 +238,9 @@ def kind_of(path: Path) -> Kind:
     Raises:
       ConfigError: it is nothing of these, or cannot be read.
     """
-    if path.is_dir():
-        return "folder"
     try:
+        if path.is_dir():
+            return "folder"
         if not path.is_file():  # opening a pipe would wait for its other end
             raise ConfigError(f"{path}: no such file or folder")
         with path.open("rb") as file:

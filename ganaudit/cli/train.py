@@ -49,9 +49,7 @@ class TrainOptions:
         str | None, typer.Option(help="normal, uniform, truncated or spherical [normal].")
     ]
     size: Annotated[int | None, typer.Option(help="Pixels a side [the pictures' own].")]
-    channels: Annotated[
-        int | None, typer.Option(help="1 or 3 [3, unless every picture is grey].")
-    ]
+    channels: Annotated[int | None, typer.Option(help="1 or 3 [3, unless every picture is grey].")]
     fit: Annotated[
         str | None,
         typer.Option(help="Pictures of another size: refuse, crop, pad or resize [refuse]."),
@@ -62,9 +60,7 @@ class TrainOptions:
             help="folders, dataset.json, or a file of labels [those in the data, if any]."
         ),
     ]
-    mirror: Annotated[
-        bool | None, typer.Option("--mirror", help="Mirror half of the real images.")
-    ]
+    mirror: Annotated[bool | None, typer.Option("--mirror", help="Mirror half of the real images.")]
     precision: Annotated[str | None, typer.Option(help="32, bf16 or 16 (mixed) [32].")]
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")]
     devices: Annotated[int | None, typer.Option(help="How many; the batch is shared out [1].")]

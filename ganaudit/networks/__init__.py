@@ -13,6 +13,14 @@ from torch import nn
 
 NETWORKS: Mapping[str, str] = {
     "dcgan": "ganaudit.networks.dcgan:DCGANGenerator",
+    "dcgan_discriminator": "ganaudit.networks.dcgan:DCGANDiscriminator",
+    "mlp": "ganaudit.networks.mlp:MLPGenerator",
+    "mlp_discriminator": "ganaudit.networks.mlp:MLPDiscriminator",
+    "sngan": "ganaudit.networks.sngan:SNGANGenerator",
+    "sngan_discriminator": "ganaudit.networks.sngan:SNGANDiscriminator",
+    "cdcgan": "ganaudit.networks.conditional_dcgan:ConditionalDCGANGenerator",
+    "cdcgan_discriminator": ("ganaudit.networks.conditional_dcgan:ConditionalDCGANDiscriminator"),
+    "acgan_discriminator": "ganaudit.networks.conditional_dcgan:ACGANDiscriminator",
     "collapsed": "ganaudit.networks.collapsed:CollapsedGenerator",
     "digit_embedder": "ganaudit.networks.digit_embedder:DigitEmbedder",
     "biggan": "ganaudit.networks.biggan:BigGANGenerator",
@@ -36,14 +44,23 @@ def build(name: str, arguments: Mapping[str, object]) -> nn.Module:
     Raises:
       ValueError: unknown name, an unknown or missing argument, an argument out of bounds.
     """
+    made = network_class(name)
+    _check_names(name, inspect.signature(made).parameters, arguments)
+    return made(**arguments)
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """The class of the network called `name`; its file is imported only now.
+
+    Raises:
+      ValueError: unknown name.
+    """
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(sorted(NETWORKS))}; got {name!r:.80}")
     module_name, class_name = NETWORKS[name].split(":")
-    network_class = getattr(importlib.import_module(module_name), class_name)
-    _check_names(name, inspect.signature(network_class).parameters, arguments)
-    network = network_class(**arguments)
-    assert isinstance(network, nn.Module)
-    return network
+    found = getattr(importlib.import_module(module_name), class_name)
+    assert issubclass(found, nn.Module)
+    return found
 
 
 def check_size(name: str, size: object, low: int, high: int) -> int:

@@ -1,19 +1,26 @@
 """A small DCGAN: a generator and, for training, its discriminator.
 
 Radford, Metz, Chintala (2016): strided (transposed) convolutions, batch normalisation,
-tanh. Two deviations: the last layer is a 3x3 convolution at full resolution, and the
-discriminator has no batch normalisation (a gradient penalty must see each image alone) but
-a channel holding the batch's standard deviation, which shows it missing variety.
+tanh. Deviations: the last layer is a 3x3 convolution at full resolution, and the discriminator has
+no batch normalisation unless asked for, since a gradient penalty must see each image alone. It may
+have a channel holding the batch's standard deviation, which shows it missing variety.
 """
+
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ganaudit.networks import check_size
 
 MAX_LATENT_SIZE = 4096
 MAX_WIDTH = 512
 MAX_SIZE = 256
+_THREES = 48  # the one size that is no power of two: that of STL-10 in most papers
+
+Normalisation = Literal["none", "batch", "spectral"]
+Head = Literal["linear", "mean"]
 
 
 class DCGANGenerator(nn.Module):
@@ -23,6 +30,8 @@ class DCGANGenerator(nn.Module):
     batch.
     """
 
+    num_labels = 0
+
     def __init__(self, *, latent_size: int, width: int, channels: int = 1, size: int = 16) -> None:
         """Makes the layers, randomly initialised.
 
@@ -30,7 +39,7 @@ class DCGANGenerator(nn.Module):
           latent_size: length of a latent, 1 to 4096.
           width: channels at full resolution, 1 to 512; doubled at each halving of the size.
           channels: 1 (grey) or 3 (RGB).
-          size: height and width of an image, pixels: a power of two, 8 to 256.
+          size: height and width of an image, pixels: 48, or a power of two, 8 to 256.
 
         Raises:
           ValueError: an argument out of its bounds.
@@ -40,9 +49,11 @@ class DCGANGenerator(nn.Module):
         self.latent_shape = (self.latent_size,)
         self.width = check_size("width", width, 1, MAX_WIDTH)
         self.channels, self.size = _check_image(channels, size)
-        features = width * size // 4
+        self.image_shape = (channels, size, size)
+        start = smallest_map(size)
+        features = width * size // start
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_size, features, 4, bias=False),
+            nn.ConvTranspose2d(latent_size, features, start, bias=False),
             nn.BatchNorm2d(features),
             nn.ReLU(),
         ]
@@ -66,15 +77,35 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Images in, logits out: above 0 for real."""
+    """Images in, logits out: above 0 for real.
 
-    def __init__(self, *, width: int, channels: int = 1, size: int = 16) -> None:
+    Its features are all but the last layer; with head mean they are a map of logits, whose mean is
+    the logit: the form in which AdaptiveMix (CVPR 2023) writes a critic.
+    """
+
+    num_labels = 0
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        channels: int = 1,
+        size: int = 16,
+        normalisation: Normalisation = "none",
+        spread: bool = False,
+        head: Head = "linear",
+    ) -> None:
         """Makes the layers, randomly initialised.
 
         Args:
           width: channels at full resolution, 1 to 512; doubled at each halving of the size.
           channels: 1 (grey) or 3 (RGB).
-          size: height and width of an image, pixels: a power of two, 8 to 256.
+          size: height and width of an image, pixels: 48, or a power of two, 8 to 256.
+          normalisation: none; batch, in training an image is then judged among its batch; or
+            spectral, every weight is divided by its largest singular value.
+          spread: the head sees the standard deviation of the batch's features: in training and
+            after it, an image is judged among its batch.
+          head: linear, a layer over all places; or mean, of a map of logits.
 
         Raises:
           ValueError: an argument out of its bounds.
@@ -82,30 +113,70 @@ class DCGANDiscriminator(nn.Module):
         super().__init__()
         features = check_size("width", width, 1, MAX_WIDTH)
         channels, size = _check_image(channels, size)
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
-        while size > 4:
+        self.image_shape = (channels, size, size)
+        if normalisation not in get_args(Normalisation) or head not in get_args(Head):
+            raise ValueError(
+                f"normalisation must be none, batch or spectral and head linear or mean, got "
+                f"{normalisation!r:.40} and {head!r:.40}"
+            )
+        if not isinstance(spread, bool) or (spread and head == "mean"):
+            raise ValueError(f"spread must be true or false, and false with head mean: {spread!r}")
+        self.spread, self.last = spread, None
+        spectral = normalisation == "spectral"
+        layers: list[nn.Module] = [
+            normed(nn.Conv2d(channels, width, 3, padding=1), spectral),
+            nn.LeakyReLU(0.2),
+        ]
+        start = smallest_map(size)
+        while size > start:
             layers += [
-                nn.Conv2d(features, features * 2, 4, stride=2, padding=1),
+                normed(nn.Conv2d(features, features * 2, 4, stride=2, padding=1), spectral),
+                *([nn.BatchNorm2d(features * 2)] if normalisation == "batch" else []),
                 nn.LeakyReLU(0.2),
             ]
             features, size = features * 2, size // 2
+        if head == "mean":
+            layers += [normed(nn.Conv2d(features, 1, 3, padding=1), spectral)]
+        else:
+            self.last = normed(nn.Conv2d(features + spread, 1, start), spectral)
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Conv2d(features + 1, 1, 4)
+
+    def features(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """[N, F, 4, 4] (6 x 6 of 48 pixels); with head mean [N, 1, 4, 4]."""
+        features: Tensor = self.layers(images)
+        return features
+
+    def head(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N] of features."""
+        if self.last is None:
+            return features.mean(dim=(1, 2, 3))
+        if self.spread:
+            _, _, high, wide = features.shape
+            spread = (features.var(dim=0) + 1e-8).sqrt().mean().expand(len(features), 1, high, wide)
+            features = torch.cat([features, spread], dim=1)
+        logits: Tensor = self.last(features)  # [N, 1, 1, 1]
+        return logits.flatten()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N] for images [N, channels, size, size] float32 in [-1, 1], N >= 2.
+        """Logits [N] for images [N, channels, size, size] float32 in [-1, 1]."""
+        return self.head(self.features(images))
 
-        Each logit depends on the whole batch, through its standard deviation.
-        """
-        features: Tensor = self.layers(images)  # [N, F, 4, 4]
-        spread = (features.var(dim=0) + 1e-8).sqrt().mean().expand(len(features), 1, 4, 4)
-        logits: Tensor = self.head(torch.cat([features, spread], dim=1))  # [N, 1, 1, 1]
-        return logits.flatten()
+
+def normed(layer: nn.Module, spectral: bool) -> nn.Module:
+    """The layer, its weight divided by its largest singular value if `spectral`."""
+    return spectral_norm(layer) if spectral else layer
+
+
+def smallest_map(size: int) -> int:
+    """The side of the map between the image of a size and the latent or logit."""
+    return 6 if size == _THREES else 4
 
 
 def _check_image(channels: int, size: int) -> tuple[int, int]:
     if check_size("channels", channels, 1, 3) == 2:
         raise ValueError("channels must be 1 (grey) or 3 (RGB), got 2")
-    if check_size("size", size, 8, MAX_SIZE).bit_count() != 1:
-        raise ValueError(f"size must be a power of two from 8 to {MAX_SIZE}, got {size}")
+    if check_size("size", size, 8, MAX_SIZE).bit_count() != 1 and size != _THREES:
+        raise ValueError(
+            f"size must be {_THREES} or a power of two from 8 to {MAX_SIZE}, got {size}"
+        )
     return channels, size

@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812, its usual name
 from torch import Tensor, nn
 
 from ganaudit.regularizers.adaptivemix import Mix
+from ganaudit.regularizers.buffers import buffers_kept
 
 
 class Judged(NamedTuple):
@@ -68,7 +69,8 @@ class Judge(nn.Module):
         if mix is not None:
             if given is not None:
                 mixed_labels = mix.of(F.one_hot(given, classes).to(images.dtype))
-            mixed_features = _by_part(network.features, mix.of(images), mixed_labels, mix.parts)
+            with buffers_kept(network):  # statistics are those of what is not mixed
+                mixed_features = _by_part(network.features, mix.of(images), mixed_labels, mix.parts)
         if mix is not None and mix.logits == "mixed-sum":
             assert mixed_features is not None
             logits = _by_part(network.head, mix.of(features), mixed_labels, mix.parts)

@@ -100,6 +100,8 @@ def train(
             judged: Judged = judge.module(images, labels, mix)
         return judged
 
+    if saved is None:
+        snapshot(start)
     for step in range(start, recipe.steps):
         for group, rate in zip(
             (generator_optimizer, optimizer), optim.rates(step, recipe.steps), strict=True
@@ -142,7 +144,7 @@ def train(
             mix = None
             if mixing is not None:
                 mix = mixing.draw(count, count, draws.rng("mix", number), fabric.device)
-            judged = judge(images, both, mix)
+            judged = judge(images, both, mix, (count, count))
             real_logits, fake_logits = judged.logits.split(len(judged.logits) // 2)
             total = loss.discriminator(real_logits, fake_logits)
             values |= {
@@ -150,10 +152,10 @@ def train(
                 "real_logit": real_logits.mean(),
                 "fake_logit": fake_logits.mean(),
             }
-            if judged.classes is not None:
+            if judged.classes is not None and both is not None:
                 values["classes_discriminator"] = F.cross_entropy(judged.classes, both)
                 total = total + values["classes_discriminator"]
-            if mixing is not None:
+            if mixing is not None and mix is not None and judged.mixed_features is not None:
                 values["adaptivemix_discriminator"] = mixing.loss(
                     judged.features, judged.mixed_features, mix, draws.rng("noise", number)
                 )
@@ -186,37 +188,36 @@ def train(
         judge.requires_grad_(False)
         count = recipe.batch // fabric.world_size * optim.generator_batch
         latents, labels = draws.latents("generator latents", step, count), draws.labels(step, count)
-        partners = None
         if pair is not None:
             partners = pair.partner(
                 latents, labels, generator=render, networks=networks,
                 rng=draws.rng("generator pairs", step), prior=draws.prior,
             )  # fmt: skip
-        if pair is not None and pair.everywhere:
+        if pair is not None and pair.everywhere:  # both halves are judged
             fake = generator(torch.cat([latents, partners]), *_given(labels, labels)).float()
-            pictured, partners_pictured = fake.chunk(2)
+            one, other = fake.chunk(2)
             labels = None if labels is None else torch.cat([labels, labels])
         else:
-            fake = pictured = generator(latents, *_given(labels)).float()
+            fake = one = generator(latents, *_given(labels)).float()
             if pair is not None:
                 with buffers_kept(state.generator):
-                    partners_pictured = generator(partners, *_given(labels)).float()
+                    other = generator(partners, *_given(labels)).float()
         images = fake if augment is None else augment(fake, draws.rng("generator augmented", step))
         mix = None
         if mixing is not None and mixing.generator_step:
             mix = mixing.draw(0, len(images), draws.rng("generator mix", step), fabric.device)
         judged = look(images, labels, mix)
         values["loss_generator"] = total = loss.generator(judged.logits)
-        if judged.classes is not None:
+        if judged.classes is not None and labels is not None:
             values["classes_generator"] = F.cross_entropy(judged.classes, labels)
             total = total + values["classes_generator"]
-        if mix is not None:
+        if mixing is not None and mix is not None and judged.mixed_features is not None:
             values["adaptivemix_generator"] = mixing.loss(
                 judged.features, judged.mixed_features, mix, draws.rng("generator noise", step)
             )
             total = total + values["adaptivemix_generator"]
         if pair is not None:
-            values["pair"] = pair.loss(pictured, partners_pictured, latents, partners)
+            values["pair"] = pair.loss(one, other, latents, partners)
             total = total + values["pair"]
         generator_optimizer.zero_grad()
         fabric.backward(total)
@@ -248,7 +249,7 @@ class _Draws:
         self._device, self._world, self._rank = fabric.device, fabric.world_size, fabric.global_rank
         self._recipe, self._data = recipe, data
         self._batches = Batches(len(data), recipe.batch, recipe.seed)
-        self._shape = recipe.generator.latent_shape
+        self._shape = recipe.latent_shape
 
     def rng(self, purpose: str, number: int) -> torch.Generator:
         return stream(self._recipe.seed, purpose, number, self._rank)
@@ -260,7 +261,8 @@ class _Draws:
         """Images [n, ...] and labels [n] of the batch of this number."""
         indices = self._batches.indices(number, self._world, self._rank)
         mirror = self.rng("mirror", number) if self._recipe.mirror else None
-        return self._data.batch(indices, mirror=mirror).to(self._device), self._classes(indices)
+        images = self._data.batch(indices, mirror=mirror, device=self._device)
+        return images, self._classes(indices)
 
     def latents(self, purpose: str, number: int, count: int) -> Tensor:
         """[count, *latent_shape]: this rank's rows of what all ranks draw together."""
@@ -303,4 +305,5 @@ def _any(fabric: "Fabric", here: bool) -> bool:
     if fabric.world_size == 1:
         return here
     flag = torch.tensor(float(here), device=fabric.device)
-    return float(fabric.all_reduce(flag, reduce_op="max")) > 0
+    found: Any = fabric.all_reduce(flag, reduce_op="max")
+    return float(found) > 0

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganaudit.arrays import in_bytes
 from ganaudit.config import Fit
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.pictures import Pictures
@@ -115,8 +116,8 @@ class Reader:
         size = int(np.prod(shape, dtype=object))
         if size > self._most:
             raise ConfigError(
-                f"{self._name} would take {size / 2**30:.2f} GiB of memory ({shape[0]:,} pictures "
-                f"of {channels} x {self._size} x {self._size}), and {self._most / 2**30:.2f} GiB "
+                f"{self._name} would take {in_bytes(size)} of memory ({shape[0]:,} pictures "
+                f"of {channels} x {self._size} x {self._size}), and {in_bytes(self._most)} "
                 "may be used; say a smaller --size, --channels 1, or take fewer pictures"
             )
         return np.empty(shape, np.uint8)

@@ -105,6 +105,11 @@ class Recipe:
     precision: str
     seed: int
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of a latent of the generator."""
+        return (int(self.generator.arguments["latent_size"]),)
+
     def shown(self) -> dict[str, Any]:
         """As JSON values."""
         chosen = {
@@ -171,7 +176,7 @@ def resolve_recipe(config: TrainConfig, *, image_shape: tuple[int, ...], num_lab
         arch=arch,
         generator=generator,
         discriminator=discriminator,
-        conditional="num_labels" in generator.arguments,
+        conditional=ARCHITECTURES[arch].conditional,
         loss=loss_of(loss),
         settings=settings_of(loss, options["loss"]),
         regularizers=parse(names, {name: options[name] for name in REGULARIZERS}),

@@ -14,7 +14,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from ganaudit import networks
-from ganaudit.checkpoints.native import save_native
-from ganaudit.config import TrainConfig, split_owned
-from ganaudit.errors import INTERRUPTED, ConfigError, GanauditError, PluginError, SourceError
-from ganaudit.files import free_folder, json_text, read_json, sha256_of, write_output
+from ganaudit.config import TrainConfig
+from ganaudit.errors import INTERRUPTED, ConfigError, PluginError, SourceError
+from ganaudit.files import free_folder, json_text, read_json, write_output
 from ganaudit.report import canonical
 from ganaudit.report import training as page
 from ganaudit.runner import Progress, silent
 from ganaudit.training import loop
-from ganaudit.training.averaging import settled
 from ganaudit.training.data import TrainingData, read_training_data
-from ganaudit.training.journal import Journal, Meter
-from ganaudit.training.pictured import draw_samples
-from ganaudit.training.randomness import draw_latents, stream
-from ganaudit.training.recipe import OWNERS, Recipe, resolve_recipe
-from ganaudit.training.states import FOLDER, State, last_state, name_of, save_state
-from ganaudit.training_audits import audit, toy_figures
+from ganaudit.training.randomness import stream
+from ganaudit.training.recipe import Recipe, resolve_recipe
+from ganaudit.training.states import State, last_state
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -149,25 +144,6 @@ def outlook(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def make_state(recipe: Recipe) -> State:
-    """Networks with their first weights, which follow from the seed, and fresh optimizers."""
-    made = []
-    for name, spec in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(recipe.seed, f"weights of the {name}").initial_seed())
-            made.append(networks.build(spec.network, spec.arguments))
-    generator, discriminator = made
-    average = networks.build(recipe.generator.network, recipe.generator.arguments)
-    average.load_state_dict(generator.state_dict())
-    optim = recipe.optim
-    betas = (optim.beta1, optim.beta2)
-    optimizers = tuple(
-        torch.optim.Adam(network.parameters(), betas=betas, weight_decay=optim.weight_decay)
-        for network in made
-    )
-    return State(generator, discriminator, average.requires_grad_(False), optimizers)
-
-
 # --- Beginning ----------------------------------------------------------------------------
 
 
@@ -175,7 +151,9 @@ def _fabric(config: TrainConfig) -> "Fabric":
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
-        raise PluginError("training needs lightning-fabric: pip install 'ganaudit[train]'") from error
+        raise PluginError(
+            "training needs lightning-fabric: pip install 'ganaudit[train]'"
+        ) from error
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = config.device if config.device != "auto" else "cuda" if cuda else "cpu"
     if wanted not in ("cpu", "cuda") or (wanted == "cuda" and config.devices > cuda):
@@ -223,7 +201,9 @@ def _begin(
         raise ConfigError(f"--out {out} cannot be read: {error.strerror}") from error
     if taken:
         if not (out / CONFIG).is_file():
-            raise ConfigError(f"--out {out} is not empty and holds no training; name another folder")
+            raise ConfigError(
+                f"--out {out} is not empty and holds no training; name another folder"
+            )
         if not config.resume:
             raise ConfigError(
                 f"{out} already holds a training; continue it with --resume or name another folder "

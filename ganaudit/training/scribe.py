@@ -1,24 +1,18 @@
 """Writes down how a training goes: its log, checkpoints, pictures and audits."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganaudit.checkpoints.native import save_native
-from ganaudit.config import TrainConfig, split_owned
-from ganaudit.errors import GanauditError
+from ganaudit.config import TrainConfig
 from ganaudit.runner import Progress
-from ganaudit.training.averaging import settled
 from ganaudit.training.data import TrainingData
 from ganaudit.training.journal import Journal, Meter
 from ganaudit.training.pictured import draw_samples
-from ganaudit.training.randomness import draw_latents, stream
-from ganaudit.training.recipe import OWNERS, Recipe
-from ganaudit.training.states import State, name_of, save_state
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.states import State, save_state
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 _SETTLED = 10_000  # latents that batch statistics are measured on

@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganaudit import networks
 from ganaudit.errors import ConfigError, GanauditError, one_line
 from ganaudit.files import FULL, json_text, read_json, sha256_of
+from ganaudit.training.randomness import stream
+from ganaudit.training.recipe import Recipe
 
 FOLDER = "states"
 FORMAT = 1
@@ -93,6 +96,27 @@ class State:
             "discriminator": self.discriminator,
             "average": self.average,
         }
+
+
+def make_state(recipe: Recipe) -> State:
+    """Networks with their first weights, which follow from the seed, and fresh optimizers."""
+    made = []
+    for name, spec in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(recipe.seed, f"weights of the {name}").initial_seed())
+            made.append(networks.build(spec.network, spec.arguments))
+    generator, discriminator = made
+    average = networks.build(recipe.generator.network, recipe.generator.arguments)
+    average.load_state_dict(generator.state_dict())
+    optim = recipe.optim
+    betas = (optim.beta1, optim.beta2)
+    optimizers = [
+        torch.optim.Adam(network.parameters(), betas=betas, weight_decay=optim.weight_decay)
+        for network in made
+    ]
+    return State(
+        generator, discriminator, average.requires_grad_(False), (optimizers[0], optimizers[1])
+    )
 
 
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")

@@ -140,8 +140,7 @@ class Member:
             try:
                 with archive.open(entry) as file:
                     file.read(self.header)
-                    _read_into(file, values)
-                    _end(file)
+                    _read_into(file, values)  # zipfile compares the checksum at its end
             except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise ConfigError(
                     f"{self.path} is damaged: the array {self.name!r} cannot be unpacked "

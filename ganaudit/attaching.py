@@ -61,6 +61,7 @@ def attached(
     described: dict[str, Any] = {
         "method": artefact.method,
         "identity": {"sha256": artefact.sha256},
+        "salt": artefact.salt,
     }
     chosen = artefact.calibrator
     made: Any
@@ -68,7 +69,7 @@ def attached(
         judge = Judge(chosen, _descriptor_of(artefact, config, where, device, descriptor))
         if isinstance(source, Streaming):
             kind = FilteredLatentService if isinstance(source, LatentGenerator) else FilteredStream
-            made = kind(source, judge, device=device, **described)
+            made = kind(source, judge, device=device, timeout_s=config.timeout_s, **described)
         else:
             made = FilteredLatents(source, judge, **described)
     else:
@@ -80,7 +81,7 @@ def attached(
         check_space(chosen.space, source, where)
         change: Any = chosen
         if isinstance(chosen, LatentRefiner):
-            change = _refining(chosen, source, config, where, device)
+            change = _refining(artefact, source, config, where, device)
         behind = CalibratedLatentService if isinstance(source, Streaming) else CalibratedLatents
         made = behind(source, change, **described)
     made.assumptions += _doubts(artefact, identity)
@@ -167,12 +168,14 @@ def _whose(
 
 
 def _refining(
-    refiner: LatentRefiner, source: Source, config: GeneratorConfig, where: str, device: str
+    artefact: Artefact, source: Source, config: GeneratorConfig, where: str, device: str
 ) -> Any:
     """Draws to draws with refined latents."""
     from ganaudit.calibration.advlatgan_z import refiner_of
     from ganaudit.discriminators import open_discriminator
 
+    refiner = artefact.calibrator
+    assert isinstance(refiner, LatentRefiner)
     named = refiner.discriminator
     own, options = _whose(config, "discriminator", named)
     judge = open_discriminator(own or named["spec"], options, device=device, code=own is not None)
@@ -183,7 +186,7 @@ def _refining(
             f"{where} was made with another discriminator: {key} is {there} there and {here} in "
             f"{own or named['spec']}"
         )
-    return refiner_of(refiner, source, judge)
+    return refiner_of(refiner, source, judge, salt=artefact.salt)
 
 
 def _doubts(artefact: Artefact, identity: Mapping[str, Any]) -> tuple[str, ...]:

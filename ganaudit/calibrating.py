@@ -22,7 +22,7 @@ from ganaudit.calibration.artefact import NAME as CALIBRATOR
 from ganaudit.calibration.artefact import Artefact, load, save, type_of
 from ganaudit.calibration.cells import MixtureSampler
 from ganaudit.calibration.filters import OutputFilter
-from ganaudit.calibration.latents import LatentSampler
+from ganaudit.calibration.latents import LatentSampler, salted
 from ganaudit.calibration.refining import LatentRefiner
 from ganaudit.config import CalibrateConfig, DiagnoseConfig, split_options
 from ganaudit.descriptors import Descriptor
@@ -40,7 +40,7 @@ from ganaudit.proof import prove
 from ganaudit.report import calibrated, canonical
 from ganaudit.runner import Progress, silent
 from ganaudit.scoring import Anchors
-from ganaudit.slots import Stream, lots_of, noise_seeds_of
+from ganaudit.slots import Stream, labels_of, lots_of, noise_seeds_of
 from ganaudit.store import MANIFEST, write_json
 
 SCHEMA_VERSION = 1
@@ -137,8 +137,11 @@ def calibrate(
         fresh, calibrator=out / CALIBRATOR, set=(*fresh.set, *_own_words(config, request))
     )
     before, after = audit(BEFORE, fresh), audit(AFTER, behind)
-    share = expected_share(calibrator, before)
-    taken = Taken.of(share, attempts=calibrator.attempts)
+    taken = Taken.of(
+        expected_share(artefact, before),
+        _classes(opened, before),
+        attempts=calibrator.attempts,
+    )
     modes = [ground.position(slot) for slot in artefact.about["modes"]]
     tempered = isinstance(calibrator, MixtureSampler) and not config.paper_exact
     found = prove(
@@ -171,7 +174,7 @@ def calibrate(
         **taken.figures(by_image=isinstance(calibrator, OutputFilter)),
         **found.figures(),
         "difference": difference.diff(before.folder, after.folder, rarefy=True)["figures"],
-        "discriminator": _judged(config, calibrator, opened, fresh),
+        "discriminator": _judged(config, artefact, opened, fresh),
         "environment": canonical.versions() | {"device": opened.device},
     }
     document["companions"]["to_reference"] = _to_reference(before, after)
@@ -223,9 +226,10 @@ def _to_reference(before: Finished, after: Finished) -> dict[str, Any] | None:
 
 
 def _judged(
-    config: CalibrateConfig, calibrator: Any, opened: Request, fresh: DiagnoseConfig
+    config: CalibrateConfig, artefact: Artefact, opened: Request, fresh: DiagnoseConfig
 ) -> dict[str, Any] | None:
     """What the discriminator says of fresh images before and after they were refined."""
+    calibrator = artefact.calibrator
     if not isinstance(calibrator, LatentRefiner):
         return None
     from ganaudit.calibration.advlatgan_z import measure
@@ -237,7 +241,14 @@ def _judged(
     with closing(Maker(opened.source, None, replace(opened.recipe(), seed=fresh.seed))) as maker:
         slots = np.arange(min(fresh.samples, _JUDGED), dtype=np.int64)
         draws = maker.draws(Stream.SAMPLES, slots)
-    return measure(calibrator, source=opened.source, judge=judge, draws=draws, batch=_PICTURED)
+    return measure(
+        calibrator,
+        source=opened.source,
+        judge=judge,
+        draws=draws,
+        batch=_PICTURED,
+        salt=artefact.salt,
+    )
 
 
 def _kept(path: Path, config: CalibrateConfig, ground: Ground) -> Artefact | None:
@@ -324,47 +335,89 @@ def _check_free(out: Path, *, resume: bool) -> None:
 class Taken:
     """How many proposals are taken.
 
+    A slot keeps its class through all of its proposals, so each class has an acceptance of its own.
+
     Attributes:
       acceptance: share of proposals, measured on the fresh slots' ordinary draws.
+      proposals: of a slot, on average.
       unaccepted: share of slots that keep their last proposal although it was not taken.
     """
 
     acceptance: Interval
+    proposals: Interval
     unaccepted: float
 
     @classmethod
-    def of(cls, share: NDArray[np.float64], *, attempts: int) -> "Taken":
-        """From the probability [N] that each fresh proposal is taken."""
+    def of(
+        cls, share: NDArray[np.float64], classes: NDArray[np.int64], *, attempts: int
+    ) -> "Taken":
+        """From the probability [N] that each fresh proposal is taken, and the slots' classes [N].
+
+        The ends of `proposals` are those of the acceptance, up or down by as much in every class.
+        """
         mean, n = float(share.mean()), len(share)
-        half = 1.96 * float(share.std(ddof=1)) / n**0.5 if n > 1 else None
-        low, high = (None, None) if half is None else (max(0.0, mean - half), min(1.0, mean + half))
-        return cls(Interval(mean, low, high), float((1 - mean) ** attempts))
+        _, own = np.unique(classes, return_inverse=True)
+        slots = np.bincount(own)
+        each = np.bincount(own, share) / slots
+
+        def proposals(shift: float) -> float:
+            taken = np.clip(each + shift, 0.0, 1.0)
+            return float(slots @ expected_proposals(taken, attempts)) / n
+
+        unaccepted = float(slots @ (1 - each) ** attempts) / n
+        if n < 2:
+            one, other = (Interval(x, None, None) for x in (mean, proposals(0.0)))
+            return cls(one, other, unaccepted)
+        half = 1.96 * float(share.std(ddof=1)) / n**0.5
+        return cls(
+            Interval(mean, max(0.0, mean - half), min(1.0, mean + half)),
+            Interval(proposals(0.0), proposals(half), proposals(-half)),
+            unaccepted,
+        )
 
     def figures(self, *, by_image: bool) -> dict[str, Any]:
         """As JSON values; `by_image`: every proposal is an image that was rendered."""
-        a = self.acceptance
-        ends = (a.estimate, a.high, a.low) if by_image else (1.0, 1.0, 1.0)
-        cost = Interval(*(1 / end if end else None for end in ends))
+        cost = self.proposals if by_image else Interval(1.0, 1.0, 1.0)
         return {
-            "acceptance": a.figures(),
+            "acceptance": self.acceptance.figures(),
             "images_per_image": cost.figures(),
             "unaccepted": self.unaccepted,
         }
 
 
-def expected_share(calibrator: Any, before: Finished) -> NDArray[np.float64]:
-    """The probability [N] that the ordinary draw of each fresh sample is taken.
+def expected_proposals(acceptance: NDArray[np.float64], attempts: int) -> NDArray[np.float64]:
+    """Proposals that a slot takes on average, of at most M: (1 - (1 - a)^M) / a, M where a = 0."""
+    taken = np.maximum(acceptance, 1e-9)  # 1 - (1 - a)^M of a smaller one is rounding
+    return np.asarray((1 - (1 - taken) ** attempts) / taken)
+
+
+def expected_share(artefact: Artefact, before: Finished) -> NDArray[np.float64]:
+    """The probability [N] that the ordinary draw of each fresh slot is taken.
+
+    A filter takes what it cannot describe: the audit names that.
 
     Args:
-      calibrator: of any type.
+      artefact: of any type.
       before: the audit without it, whose slots are looked at.
     """
-    rows = Anchors.read(before.store, Stream.SAMPLES, before.basis.samples)
+    calibrator, count = artefact.calibrator, before.basis.samples
     if isinstance(calibrator, OutputFilter):
-        return calibrator.acceptance(rows.rows)
+        found = Anchors.read(before.store, Stream.SAMPLES, count)
+        share = np.ones(count)
+        share[found.slots] = calibrator.acceptance(found.rows)
+        return share
     if not isinstance(calibrator, LatentSampler):
-        return np.ones(len(rows.slots))
-    seed = int(before.manifest["seed"])
-    latents = calibrator.space.draw(rows.slots, seed=seed, stream=Stream.SAMPLES)
-    seeds = noise_seeds_of(rows.slots, seed=seed, stream=Stream.SAMPLES)
+        return np.ones(count)
+    slots, seed = np.arange(count, dtype=np.int64), int(before.manifest["seed"])
+    latents = calibrator.space.draw(slots, seed=seed, stream=Stream.SAMPLES)
+    seeds = salted(noise_seeds_of(slots, seed=seed, stream=Stream.SAMPLES), artefact.salt)
     return calibrator.acceptance(calibrator.propose(latents, lots_of(seeds, 0, 2)[:, 1]))
+
+
+def _classes(opened: Request, before: Finished) -> NDArray[np.int64]:
+    """The class of each fresh slot, [N]; of a generator without classes 0."""
+    slots = np.arange(before.basis.samples, dtype=np.int64)
+    if opened.law is None:
+        return np.zeros_like(slots)
+    seed = int(before.manifest["seed"])
+    return labels_of(slots, opened.law.choices, seed=seed, stream=Stream.SAMPLES)

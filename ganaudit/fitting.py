@@ -11,7 +11,7 @@ import numpy as np
 
 from ganaudit import registry
 from ganaudit.calibration.artefact import Artefact
-from ganaudit.calibration.crowds import Crowd, Fitted, Goal
+from ganaudit.calibration.crowds import Crowd, Fitted, Goal, last_kept
 from ganaudit.calibration.latents import Space
 from ganaudit.config import CalibrateConfig, DiagnoseConfig, MixtureDraw, Region, split_options
 from ganaudit.errors import ConfigError
@@ -24,6 +24,7 @@ from ganaudit.slots import Stream
 from ganaudit.store import check_same, read_manifest
 
 _MOST_FITTED = 100_000  # samples of a run that are fitted on
+_MANY_LAST = 0.001  # of slots, that come to their last proposal
 
 
 def request_of_run(folder: Path, flags: Mapping[str, Any]) -> DiagnoseConfig:
@@ -174,6 +175,13 @@ def fit(config: CalibrateConfig, opened: Request, ground: Ground, *, target: flo
       ConfigError: the method needs what the generator does not give, or cannot be fitted.
     """
     found = _fitted(config, opened, ground, target=target)
+    attempts = found.calibrator.attempts
+    last = 0.0 if found.forecast is None else last_kept(found.forecast.acceptance, attempts)
+    if last > _MANY_LAST:
+        found.sentences.append(
+            f"Of the slots {last:.1%} come to the last of {attempts} proposals, which is kept "
+            "whatever it is: more --attempts goes further."
+        )
     if opened.law is not None and len(opened.law.choices) > 1 and found.forecast is not None:
         found.sentences.append(
             "A slot keeps its class through all proposals, which this forecast does not know: "

@@ -214,8 +214,12 @@ def open_request(
     )
 
 
-def open_reference(request: Request) -> Request:
+def open_reference(request: Request, *, source: Source | None = None) -> Request:
     """The real images that a request names, under its own descriptor, theta and radius.
+
+    Args:
+      request: opened.
+      source: a finite collection of them instead of what `config.reference` then names.
 
     Raises:
       ConfigError: they cannot be opened, have no end, or are of another kind than the source.
@@ -234,10 +238,13 @@ def open_reference(request: Request) -> Request:
         anchors=1,
         samples=1,
     )
-    try:
-        source, identity = open_source(config, request.device)
-    except ConfigError as error:
-        raise ConfigError(f"--reference {str(error).removeprefix('--generator ')}") from error
+    if source is not None:
+        identity = {"object": type(source).__qualname__, **identity_of(source)}
+    else:
+        try:
+            source, identity = open_source(config, request.device)
+        except ConfigError as error:
+            raise ConfigError(f"--reference {str(error).removeprefix('--generator ')}") from error
     if isinstance(source, LatentGenerator) or source.size is None:
         raise ConfigError(f"--reference {name} is a generator; name a folder of images")
     if isinstance(source, EmbeddingSource) == described:

@@ -114,14 +114,16 @@ def _worst(effects: Effects) -> str:
 
 
 def _others(effects: Effects) -> str:
-    grown, limit = effects.grown, f"{effects.applied.allowed:.2f} times"
-    why = "" if effects.applied.growth is not None else ", 1 / acceptance"
+    grown, allowed, limit = effects.grown, effects.applied.allowed, ""
+    if allowed > 1:
+        limit = f" beyond the allowed {allowed:.2f} times"
+        limit += "" if effects.applied.growth is not None else ", 1 / acceptance"
     others = words.counted(len(effects.others), "other dense mode")
     if not grown:
-        return f"Of {others} none is shown to have grown beyond the allowed {limit}{why}."
+        return f"Of {others} none is shown to have grown{limit}."
     most = max(grown, key=lambda one: one.ratio.low or 0.0)
     return (
-        f"Of {others} {len(grown)} grew beyond the allowed {limit}{why}: the most from "
+        f"Of {others} {len(grown)} grew{limit}: the most from "
         f"{_rate(most.before)} to {_rate(most.after)}, {_times(most.ratio)}."
     )
 

@@ -47,6 +47,7 @@ def diagnose(
     *,
     source: Source | None = None,
     descriptor: Descriptor | None = None,
+    reference: Source | None = None,
     expected: Basis | None = None,
     watch: Watch | None = None,
     progress: Progress = silent,
@@ -59,6 +60,7 @@ def diagnose(
       source: a generator object to audit instead of opening `config.generator`, which then names
         it; one process only.
       descriptor: likewise, instead of `config.descriptor`.
+      reference: likewise, a finite collection instead of `config.reference`, which names it.
       expected: what the run must have in common with another; None: nothing.
       watch: looks at the samples as they come and says when they are enough; None: it takes all
         of `config.samples`.
@@ -77,7 +79,14 @@ def diagnose(
             "--shard makes a part of a run, which has no figures until all are merged"
         )
     clock = _Clock()
-    run = start(config, source=source, descriptor=descriptor, expected=expected, notice=notice)
+    run = start(
+        config,
+        source=source,
+        descriptor=descriptor,
+        reference=reference,
+        expected=expected,
+        notice=notice,
+    )
     request, scale = run.request, run.request.scale()
     clock.lap("opening")
 

@@ -10,6 +10,7 @@ from ganaudit import fidelity
 from ganaudit.comparable import Comparable
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.finished import ALIKE
+from ganaudit.generators import Source
 from ganaudit.intervals import Interval
 from ganaudit.opening import Request, first_images, open_reference
 from ganaudit.rarefaction import box
@@ -32,15 +33,20 @@ class Reference:
       rarefied: there are too few images for the run's anchors and samples.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, source: Source | None = None) -> None:
         """Open what `request` names as its reference, under its descriptor.
+
+        Args:
+          request: opened.
+          source: a finite collection to take instead of opening what is named.
 
         Raises:
           ConfigError: it cannot be opened, is of another kind than the source, or too small.
         """
         config = request.config
         self._name = config.reference or ""
-        self._request = open_reference(request)
+        self._request = open_reference(request, source=source)
+        self._given = source is not None
         assert self._request.order is not None
         self._size = len(self._request.order)
         if self._size < _LEAST:
@@ -109,7 +115,8 @@ class Reference:
         """
         self._share_out(anchors, samples)
         recipe = replace(self._recipe, anchors=0)  # one stream: its first slots serve as anchors
-        with closing(self._request.maker(recipe, reopen=True)) as maker:
+        alone = alone or self._given
+        with closing(self._request.maker(recipe, reopen=not self._given)) as maker:
             reasons = fill(
                 self._store,
                 Stream.SAMPLES,

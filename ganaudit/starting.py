@@ -90,6 +90,7 @@ def start(
     *,
     source: Source | None = None,
     descriptor: Descriptor | None = None,
+    reference: Source | None = None,
     expected: Basis | None = None,
     notice: Callable[[str], None],
 ) -> Run:
@@ -99,6 +100,7 @@ def start(
       config: the request.
       source: taken instead of opening `config.generator`, which then names it.
       descriptor: likewise, instead of `config.descriptor`.
+      reference: likewise, a finite collection instead of `config.reference`, which names it.
       expected: what the run must have in common with another; None: nothing.
       notice: told what was found on the way.
 
@@ -111,7 +113,7 @@ def start(
         Basis.of(request.manifest(), request.scale(), config).check(
             expected, here=config.generator, there="the baseline"
         )
-    reference = None if config.reference is None else Reference(request)
+    real = None if config.reference is None else Reference(request, source=reference)
     store = Store(config.out or own_folder(resume=config.resume))
 
     # A folder that holds a run is continued only if the same things decide its rows.
@@ -119,8 +121,8 @@ def start(
         store.open(request.manifest(), resume=True)
         for name in (name for stream in Stream for name in store.discard_damaged(stream)):
             notice(f"{name} was damaged and is made again")
-        if reference is not None:
-            reference.open(store.folder / REFERENCE, notice=notice)
+        if real is not None:
+            real.open(store.folder / REFERENCE, notice=notice)
     earlier = store.every_version() if config.resume else []
     gaps = [
         (stream, gap)
@@ -154,12 +156,12 @@ def start(
     # A new run gets its folder once it is known that there are images.
     if not config.resume:
         store.open(request.manifest(), resume=False)
-        if reference is not None:
-            reference.open(store.folder / REFERENCE, notice=notice)
+        if real is not None:
+            real.open(store.folder / REFERENCE, notice=notice)
     return Run(
         request=request,
         store=store,
-        reference=reference,
+        reference=real,
         recipe=found.recipe,
         versions=versions,
         warnings=warnings,

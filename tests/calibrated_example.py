@@ -274,9 +274,11 @@ def refined() -> Json:
     made["acceptance"] = interval(1.0, 0.0)
     made["unaccepted"] = 0.0
     made["target_origin"] = "as requested"
+    made["settings"] = {"attack": "i-fgsm", "step": 0.05, "steps": 20, "ball": None}
     made["discriminator"] = {
         "before": {"estimate": -1.31, "low": -1.34, "high": -1.28},
         "after": {"estimate": 2.44, "low": 2.40, "high": 2.48},
+        "gain": {"estimate": 3.75, "low": 3.72, "high": 3.78},
         "raised": 0.9991,
         "furthest": 0.05,
         "slots": 2048,

@@ -155,6 +155,8 @@ def test_pgd_starts_where_the_slot_says() -> None:
     assert 0.25 < float((whole - start).abs().max()) <= 0.3
     again = moved(made, start, seeds=seeds + 1)
     assert not torch.allclose(whole, again, atol=1e-3)
+    # Nor does it start at the lots of another calibrator that is in front.
+    assert not torch.allclose(whole, moved(made, start, seeds=seeds, salt=3), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -309,10 +311,125 @@ def test_the_noise_of_a_slot_is_held() -> None:
     assert not torch.equal(ends[0][0], plain[0])
 
 
-def test_a_slot_is_the_same_in_whatever_batch() -> None:
-    start = latents(30)
-    whole = moved(refiner(), start)
-    assert torch.allclose(torch.cat([moved(refiner(), part) for part in start.split(4)]), whole)
+class Curved(nn.Module):
+    """Latents [N, 6] to images [N, 3, 8, 8], by kernels that round otherwise for other batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.first, self.second = nn.Linear(6, 64), nn.ConvTranspose2d(16, 19, 4, 2, 1)
+        self.last = nn.ConvTranspose2d(19, 3, 3, 1, 1)
+
+    def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+        hidden = torch.relu(self.first(latents)).reshape(-1, 16, 2, 2)
+        return self.last(torch.relu(nn.functional.interpolate(self.second(hidden), scale_factor=2)))
+
+
+class CurvedJudge(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        layers = [nn.Conv2d(3, 17, 4, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(17 * 16, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+@pytest.mark.parametrize("many", [1, 7, 33])
+def test_a_slot_is_the_same_in_whatever_batch_after_hundreds_of_steps(many: int) -> None:
+    source, judge = Curved().eval(), Discriminator(CurvedJudge().eval(), {})
+    made = refiner(step=0.003, steps=600)
+    start, seeds = latents(40), torch.arange(40)
+    whole = refine(made, start, source=source, judge=judge, seeds=seeds)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))[: 5 * many]
+    parts = [
+        refine(made, start[some], source=source, judge=judge, seeds=seeds[some])
+        for some in order.split(many)
+    ]
+    assert torch.equal(torch.cat(parts), whole[order])  # to the bit
+
+
+@pytest.mark.parametrize(("values", "rows"), [(10**6, 32), (6 * 5 + 1, 5), (1, 1)])
+def test_so_many_rows_are_refined_at_once_as_the_size_of_an_image_says(
+    values: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Watched(Generator):
+        def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+            seen.append(len(latents))
+            return super().forward(latents)
+
+    monkeypatch.setattr("ganaudit.calibration.advlatgan_z._VALUES", values)
+    found = refine(refiner(steps=2), latents(11), source=Watched().eval(), judge=pair()[1])
+    assert len(found) == 11
+    assert seen == [1] + [rows] * 2 * -(-11 // rows)  # the first alone, for its size
+
+
+def test_the_settings_of_torch_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[bool, bool, bool, str]] = set()
+    cudnn = torch.backends.cudnn
+
+    def settings() -> tuple[bool, bool, bool, str]:
+        precision = torch.get_float32_matmul_precision()
+        return cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, precision
+
+    class Watched(Generator):
+        def forward(self, latents: Tensor, labels: Any = None, seeds: Any = None) -> Tensor:
+            seen.add(settings())
+            return super().forward(latents)
+
+    with cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        before = settings()
+        refine(refiner(), latents(), source=Watched().eval(), judge=pair()[1])
+        with pytest.raises(ConfigError, match="detaches them"):
+            refine(refiner(), latents(), source=detached(), judge=pair()[1])
+        assert settings() == before
+    assert seen == {(False, False, True, "highest")}
+
+
+def detached() -> Any:
+    class Detached(Generator):
+        def forward(self, latents: Tensor, *rest: Any) -> Tensor:
+            return super().forward(latents).detach()
+
+    return Detached().eval()
+
+
+def test_a_judge_that_looks_at_the_batch_is_refused_for_a_single_slot_too() -> None:
+    class Spread(Judge):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) + images.std(dim=0, correction=0).mean()
+
+    judge = Discriminator(Spread().eval(), {})
+    with pytest.raises(ConfigError, match="it must judge every image by itself"):
+        refine(refiner(), latents(1), source=pair()[0], judge=judge)
+
+
+class Full(torch.autograd.Function):
+    """What fits the memory forwards and does not backwards."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        return images.clone()
+
+    @staticmethod
+    def backward(context: Any, *slopes: Tensor) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_gradient_that_does_not_fit_the_memory_is_one_sentence(backwards: bool) -> None:
+    class Large(Generator):
+        def forward(self, latents: Tensor, *rest: Any) -> Tensor:
+            if not backwards and len(latents) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return Full.apply(super().forward(latents))
+
+    said = "the gradient through 32 images, as many as are refined at once, does not fit the device"
+    with pytest.raises(ConfigError, match=said):
+        refine(refiner(), latents(), source=Large().eval(), judge=pair()[1])
 
 
 def test_presets_are_those_of_the_papers() -> None:

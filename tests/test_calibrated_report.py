@@ -134,8 +134,8 @@ def test_a_rate_fell_or_rose_only_beyond_noise(low: float, high: float, word: st
         ),
         (
             "refined",
-            "Every latent is moved by a few steps that raise the discriminator’s score. None is "
-            "left out.",
+            "Every latent is moved by a few steps that raise the discriminator’s score. Every "
+            "image costs 20 more runs of both networks, forwards and backwards.",
         ),
         (
             "few",
@@ -178,6 +178,14 @@ def test_what_may_grow_and_what_grew_is_said() -> None:
     )
 
 
+def test_what_may_not_grow_at_all_is_not_said_to_grow_once() -> None:
+    alone = refined()["others"] | {"allowed": 1.0, "grown": [], "looked_at": 2, "largest": None}
+    assert said.allowed(document(others=alone, type="refiner")) == (
+        "Modes that were not to be thinned may keep their rate. Of 2 other dense modes none is "
+        "shown to have grown beyond that."
+    )
+
+
 def test_an_announcement_says_on_what_it_rests() -> None:
     made = document()
     assert "that took no part in fitting;" in said.forecast(made)
@@ -194,6 +202,15 @@ def test_modes_that_are_still_above_the_target_are_counted() -> None:
     assert said.met(many()).endswith("11 are still above it.")
     made = document(modes=document()["modes"][1:])
     assert said.met(made).endswith("None is still above it.")
+    for asked, why in (
+        (3, "3 modes, as many as were asked for."),
+        (9, "3 modes, of 9 that were asked for."),
+        ("auto", "3 modes, added until the worst anchor met the target or the acceptance its"),
+    ):
+        assert said.met(document(modes_asked=asked)).startswith(why)
+    assert said.met(document(modes=document()["modes"][:1], type="refiner")).startswith(
+        "1 mode, the densest, at which refinement does not aim."
+    )
     assert [against for *_, against in tables.modes(document())] == [
         "still above",
         "not told apart",
@@ -273,6 +290,8 @@ def figures(made: Json) -> Iterator[str]:
     if made["discriminator"] is not None:
         yield words.estimate(made["discriminator"]["before"])
         yield words.interval(made["discriminator"]["after"])
+        yield words.estimate(made["discriminator"]["gain"])
+        yield words.interval(made["discriminator"]["gain"])
         yield words.percent(made["discriminator"]["raised"])
         yield words.number(made["discriminator"]["furthest"])
     yield from (made["calibrator"]["sha256"], str(made["attempts"]))

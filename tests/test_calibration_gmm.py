@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganaudit.calibration import gmm
 from ganaudit.calibration.artefact import Artefact, load, save
 from ganaudit.calibration.clusters import FOLDS, Clusters, variance_between
-from ganaudit.calibration.crowds import Crowd, Fitted, Goal
+from ganaudit.calibration.crowds import Crowd, Fitted, Goal, delivered
 from ganaudit.calibration.latents import Space, redraw
 from ganaudit.calibration.prospects import forecast_of
 from ganaudit.errors import ConfigError
@@ -266,17 +266,18 @@ def test_nobody_promises_what_too_few_samples_show() -> None:
     assert any("cannot be told beforehand" in said for said in fitted.sentences)
 
 
-def test_the_error_of_a_forecast_is_that_of_drawing_the_samples_again() -> None:
+@pytest.mark.parametrize("attempts", [2, 3, 100])
+def test_the_error_of_a_forecast_is_that_of_drawing_the_samples_again(attempts: int) -> None:
     rng = np.random.default_rng(0)
     hits = rng.random((1, 3000)) < 0.2
     densities = np.where(hits[0], 0.3, 1.0) * rng.random(3000)
-    forecast, error = forecast_of(crowd_of(hits), [0], densities, "cell")
+    forecast, error = forecast_of(crowd_of(hits), [0], densities, "cell", attempts=attempts)
     assert forecast is not None
     changes = []
     for _ in range(1000):
         again = rng.integers(0, 3000, 3000)
-        left = densities[again] @ hits[0, again] / densities[again].sum()
-        changes.append(left / hits[0, again].mean() - 1)
+        got = delivered(densities[again], attempts) @ hits[0, again] / 3000
+        changes.append(got / hits[0, again].mean() - 1)
     assert error == pytest.approx(np.std(changes), rel=FAR / np.sqrt(2 * 1000))
 
 
@@ -286,13 +287,27 @@ def test_a_mixture_is_told_where_enough_samples_know_it() -> None:
     few, half = np.zeros(5000), np.zeros(5000)
     few[:450], half[:2500] = 1.0, 1.0  # as good as 450 samples, and as 2,500
     crowd, seldom = crowd_of(hits), crowd_of(rare)
-    assert forecast_of(crowd, [0], half, "mixture")[0] is not None
-    assert forecast_of(crowd, [0], few, "mixture")[0] is None
-    assert forecast_of(crowd, [0], few, "cell")[0] is not None
-    forecast, error = forecast_of(seldom, [0], half, "mixture")  # of 20 hits 10 are left
+    assert forecast_of(crowd, [0], half, "mixture", attempts=9)[0] is not None
+    assert forecast_of(crowd, [0], few, "mixture", attempts=9)[0] is None
+    assert forecast_of(crowd, [0], few, "cell", attempts=9)[0] is not None
+    forecast, error = forecast_of(seldom, [0], half, "mixture", attempts=9)  # of 20 hits 10 left
     assert error > 0.1
     assert forecast is None
-    assert forecast_of(seldom, [0], half, "cell")[0] is not None
+    assert forecast_of(seldom, [0], half, "cell", attempts=9)[0] is not None
+
+
+@pytest.mark.parametrize("attempts", [2, 3, 100])
+def test_of_few_attempts_less_is_foretold_and_of_a_mixture_the_same(attempts: int) -> None:
+    hits = np.arange(4000)[None] < 800
+    keep = np.where(hits[0], 0.1, 1.0)
+    cell, _ = forecast_of(crowd_of(hits), [0], keep, "cell", attempts=attempts)
+    mixture, _ = forecast_of(crowd_of(hits), [0], keep, "mixture", attempts=attempts)
+    assert cell is not None and mixture is not None
+    taken = 0.2 * 0.1 / 0.82  # of an acceptance of .8 + .2 * .1
+    last = 0.18 ** (attempts - 1)
+    assert cell.chosen == [(0.2, pytest.approx(taken * (1 - last) + 0.2 * last))]
+    assert cell.acceptance == pytest.approx(0.82)
+    assert (mixture.chosen, mixture.acceptance) == ([(0.2, pytest.approx(taken))], 1.0)
 
 
 def test_too_few_samples_are_refused() -> None:

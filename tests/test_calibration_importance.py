@@ -10,11 +10,11 @@ from scipy.special import ndtri
 
 from ganaudit.calibration import importance
 from ganaudit.calibration.crowds import Crowd, Fitted, Goal
-from ganaudit.calibration.latents import Latents, Space, sample
+from ganaudit.calibration.latents import Latents, Space, redraw, sample
 from ganaudit.calibration.regions import Hull, LinearRegion, SubspaceHull
 from ganaudit.calibration.rejection import LEAST_HITS, aim_for
 from ganaudit.errors import ConfigError
-from ganaudit.slots import Stream
+from ganaudit.slots import Stream, noise_seeds_of
 
 IDENTITIES = 60  # beside the dense ones, all alike
 RADIUS = 0.25
@@ -62,8 +62,10 @@ class Planted:
     def rows(self, latents: Latents) -> NDArray[np.float32]:
         return embedded(latents, self.dense, self.dim)
 
-    def fit(self, *, modes: int | None = 1, floor: float = 0.8, **options: Any) -> Fitted:
-        goal = Goal(target=0.012, modes=modes, min_acceptance=floor, attempts=100, seed=0)
+    def fit(
+        self, *, modes: int | None = 1, floor: float = 0.8, attempts: int = 100, **options: Any
+    ) -> Fitted:
+        goal = Goal(target=0.012, modes=modes, min_acceptance=floor, attempts=attempts, seed=0)
         return importance.fit(self.crowd, self.latents, self.space, goal, **options)
 
     def rates(self, fitted: Fitted) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -104,6 +106,19 @@ def test_what_is_foretold_is_what_fresh_latents_show(region: str) -> None:
     slack = 0.0 if region == "linear" else 0.01
     assert foretold == pytest.approx(after[0], abs=4 * error(max(after[0], 0.01), n) + slack)
     assert forecast.worst[0] == was and forecast.worst[1] >= foretold
+
+
+def test_of_two_attempts_the_forecast_is_what_fresh_slots_get() -> None:
+    planted = Planted(beyond(0.4), 8)
+    fitted = planted.fit(floor=0.4, attempts=2)
+    assert fitted.forecast is not None
+    seeds = noise_seeds_of(np.arange(20_000), seed=1, stream=Stream.SAMPLES)
+    drawn = redraw(fitted.calibrator, planted.fresh, seeds).latents
+    rate = float((planted.dense(drawn) == 0).mean())
+    # Of 4,000 samples the forecast itself is known to a standard error of .008.
+    assert rate == pytest.approx(fitted.forecast.chosen[0][1], abs=4 * error(rate, 4000))
+    endless = planted.fit(floor=0.4).forecast
+    assert endless is not None and endless.chosen[0][1] < rate - 8 * error(rate, 4000)
 
 
 def test_the_region_has_the_mass_that_is_told() -> None:

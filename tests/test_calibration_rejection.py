@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ganaudit.calibration.artefact import Artefact, load, save
-from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Goal
+from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Goal, delivered
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.calibration.rejection import aim_for, fit, floor_for, keep_for
 from ganaudit.errors import ConfigError
@@ -17,8 +17,10 @@ RADIUS = 0.25
 DIM = 24
 
 
-def goal(target: float, *, modes: int | None = None, floor: float = 0.05) -> Goal:
-    return Goal(target=target, modes=modes, min_acceptance=floor, attempts=100, seed=0)
+def goal(
+    target: float, *, modes: int | None = None, floor: float = 0.05, attempts: int = 100
+) -> Goal:
+    return Goal(target=target, modes=modes, min_acceptance=floor, attempts=attempts, seed=0)
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -147,6 +149,36 @@ def test_the_order_of_samples_and_anchors_is_irrelevant() -> None:
     np.testing.assert_allclose(one.calibrator.keep, other.calibrator.keep, rtol=1e-9)
 
 
+@pytest.mark.parametrize("attempts", [1, 2, 3, 50])
+@pytest.mark.parametrize("most", [0.0, 0.2, 1.0])
+def test_what_is_delivered_is_the_sum_over_attempts(attempts: int, most: float) -> None:
+    weights = most * np.random.default_rng(0).random(7)
+    reached, found = 1.0, np.zeros(7)
+    for attempt in range(attempts):
+        taken = weights if attempt < attempts - 1 else np.ones(7)  # the last one in any case
+        found += reached * taken / 7
+        reached *= 1 - taken.mean()
+    assert found.sum() == pytest.approx(1)
+    np.testing.assert_allclose(delivered(weights, attempts) / 7, found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_of_few_attempts_the_forecast_is_what_slots_get(attempts: int) -> None:
+    crowd = one_mode(share=0.5, samples=6000)
+    found = fit(crowd, goal(0.02, modes=1, attempts=attempts))
+    assert found.forecast is not None
+    rng, n = np.random.default_rng(1), 200_000
+    taken = found.calibrator.acceptance(crowd.rows)
+    got, left = np.zeros(n, dtype=np.int64), np.arange(n)
+    for _ in range(attempts):
+        got[left] = rng.integers(0, len(taken), len(left))
+        left = left[rng.random(len(left)) >= taken[got[left]]]
+    before, after = found.forecast.chosen[0]
+    error = (after * (1 - after) / n) ** 0.5
+    assert crowd.hits[0][got].mean() == pytest.approx(after, abs=4 * error)
+    assert 0.02 < after < before and not found.facts["reached"]
+
+
 @pytest.mark.parametrize("floor", [0.6, 0.85, 0.97, 1.0])
 @pytest.mark.parametrize("modes", [1, None])
 def test_the_floor_is_respected(floor: float, modes: int | None) -> None:
@@ -177,7 +209,15 @@ def test_modes_that_are_counted_are_no_neighbours_and_all_meet_the_target() -> N
 def test_fewer_modes_than_asked_for_are_announced() -> None:
     found = fit(one_mode(), goal(0.02, modes=3))
     assert found.modes == [0]
-    assert "3 modes were asked for" in found.sentences[-1]
+    assert found.sentences[-1] == (
+        "3 modes were asked for and 1 is thinned: what else lies above the target of 2.00%, if "
+        "anything does, is its neighbour."
+    )
+    floored = fit(arcs(), goal(0.004, modes=9, floor=0.95))
+    assert 1 <= len(floored.modes) < 9 and floored.facts["floor_binds"]
+    assert "a lower --min-acceptance goes further" in floored.sentences[-2]
+    assert floored.sentences[-1].startswith("9 modes were asked for and ")
+    assert floored.sentences[-1].endswith("thinned: the acceptance leaves no room for another.")
 
 
 @pytest.mark.parametrize("modes", [1, None])

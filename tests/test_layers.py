@@ -13,10 +13,10 @@ ORDER = (
     "images oip descriptors cards networks checkpoints reasons grids sheets shards store screen "
     "tally neighbors scores intervals discriminators calibration rarefaction diversity fidelity "
     "diagnosis extremes ratios comparable sequential power gates same_place pairs verification "
-    "pictures regularizers report maker runner scoring bylabel measuring gallery finished baselines difference paired "
-    "effects outcomes proof watching batchnorm probe attaching opening reference starting parts "
+    "arrays pictures regularizers report maker runner scoring bylabel measuring gallery finished "
+    "baselines difference paired effects outcomes proof watching batchnorm probe attaching opening reference starting parts "
     "merging planning pipeline release fitting inception calibrated_gallery calibrating "
-    "training_audits training identities variants threshold sampling serving testing health cli"
+    "training identities variants threshold sampling serving testing health cli"
 ).split()  # a module imports only what stands before it
 HEAVY = {"faiss", "onnxruntime", "facenet_pytorch", "onnx", "timm"}
 EXECUTE_WHAT_THEY_READ = {

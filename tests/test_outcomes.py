@@ -140,6 +140,18 @@ def test_the_mode_that_grew_most_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("growth", "limit"), [(None, ""), (1.25, " beyond the allowed 1.25 times")]
+)
+def test_where_nothing_is_left_out_no_acceptance_is_named(growth: float | None, limit: str) -> None:
+    sure = {"acceptance": Interval(1.0, 1.0, 1.0), "growth": growth}
+    kept, grown = effects([FELL], others=[ALONE], **sure), effects([FELL], others=[GREW], **sure)
+    assert verdict(kept)["sentences"][-1] == (
+        f"Of 1 other dense mode none is shown to have grown{limit}."
+    )
+    assert f"Of 1 other dense mode 1 grew{limit}: the most " in verdict(grown)["sentences"][-1]
+
+
+@pytest.mark.parametrize(
     ("acceptance", "growth", "allowed"),
     [
         (SURE, None, 1 / 0.79),

@@ -319,7 +319,9 @@ def test_what_is_not_there_is_named() -> None:
             registry.open_plugin("generators", spec, {})
 
 
-def test_arrays_are_audited_as_the_same_pictures_in_a_folder(config: Callable[..., Any], undrawn: None) -> None:
+def test_arrays_are_audited_as_the_same_pictures_in_a_folder(
+    config: Callable[..., Any], undrawn: None
+) -> None:
     values = some_bytes(100, 9, 9, 3)
     write_folder(Path("some"), {f"{i:03}.png": png(image) for i, image in enumerate(values)})
     np.savez("some.npz", images=values)

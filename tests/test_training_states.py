@@ -15,7 +15,10 @@ from ganaudit.training.states import State, last_state, save_state
 
 def state(*, width: int = 3, trained: bool = True, seed: int = 0) -> State:
     torch.manual_seed(seed)
-    generator, discriminator = nn.Linear(2, width), nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    generator, discriminator = (
+        nn.Linear(2, width),
+        nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)),
+    )
     optimizers = (
         torch.optim.Adam(generator.parameters()),
         torch.optim.Adam(discriminator.parameters()),

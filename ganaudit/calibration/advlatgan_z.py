@@ -12,7 +12,8 @@ References:
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,12 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganaudit.calibration.crowds import Fitted
-from ganaudit.calibration.latents import Space
+from ganaudit.calibration.latents import Space, salted
 from ganaudit.calibration.refining import LatentRefiner
 from ganaudit.discriminators import Discriminator
 from ganaudit.errors import ConfigError
 from ganaudit.intervals import Interval
-from ganaudit.slots import Draws, lots_of
+from ganaudit.slots import Draws, Stream, lots_of
 
 # (step, steps) of the papers' experiments: 20 x .05 for CIFAR-10 and STL-10, whatever the model.
 # That of the ring, from the paper's first submission, goes 24 standard deviations far.
@@ -42,6 +43,7 @@ PRESETS: dict[str, tuple[float, int]] = {
     "ring": (0.003, 8000),
 }
 _USUAL = "cifar10"
+_ROWS, _VALUES = 32, 3 * 2**22  # that are refined at once, whatever the batch; the fewer of both
 _LIMITS = {"uniform": 1.0, "truncated": 2.0}  # of a coordinate, under a bounded prior
 _SPREADS = {"uniform": 3**-0.5, "truncated": 0.8796}  # its standard deviation; else 1
 
@@ -126,9 +128,15 @@ def furthest(refiner: LatentRefiner) -> float:
 
 
 def refiner_of(
-    refiner: LatentRefiner, source: Any, judge: Discriminator
+    refiner: LatentRefiner, source: Any, judge: Discriminator, *, salt: int = 0
 ) -> Callable[[Draws], Draws]:
     """Draws to draws with refined latents.
+
+    Args:
+      refiner: which way.
+      source: the generator.
+      judge: its discriminator.
+      salt: of what is drawn: see `salted`.
 
     Raises:
       ConfigError: the generator cannot be derived, or has other classes.
@@ -152,6 +160,7 @@ def refiner_of(
                 judge=judge,
                 labels=draws.labels,
                 seeds=draws.seeds,
+                salt=salt,
             ),
         )
 
@@ -188,8 +197,12 @@ def refine(
     judge: Discriminator,
     labels: Tensor | None = None,
     seeds: Tensor | None = None,
+    salt: int = 0,
 ) -> Tensor:
     """Latents [N, *shape] moved towards a higher logit; row i depends on row i alone.
+
+    Kernels round otherwise for other numbers of rows, and after many steps that is another latent.
+    So whatever N is, as many rows are refined at once, the last of them with others of the prior.
 
     A bounded prior's latents stay within its support. Spherical ones leave the sphere: networks
     with that prior normalise what they are given. G and D are left as they are, buffers too.
@@ -201,28 +214,90 @@ def refine(
       judge: its discriminator.
       labels: [N] int64; None: unconditional.
       seeds: [N] int64, of layer noise, which is held; they also draw where pgd starts.
+      salt: of that start.
 
     Raises:
-      ConfigError: no gradient reaches the latents, or it is not finite.
+      ConfigError: no gradient reaches the latents, it is not finite, or it does not fit the memory.
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        start = latents.detach().clone()
-        reach = furthest(refiner)
-        limit = _LIMITS.get(refiner.space.prior, float("inf"))
-        lowest, highest = (start - reach).clamp(min=-limit), (start + reach).clamp(max=limit)
+    with torch.inference_mode(False), torch.enable_grad(), _steady():
+        latents = latents.detach().clone()
         labels, seeds = (None if x is None else x.clone() for x in (labels, seeds))
-        here = start
-        if refiner.attack == "pgd":
-            here = (start + _offset(refiner, start, seeds)).clamp(min=lowest, max=highest)
-        velocity = torch.zeros_like(start)
-        for _ in range(refiner.steps):
-            gradient = _gradient(here, source, judge, labels, seeds)
-            if refiner.attack == "mi-fgsm":
-                length = gradient.abs().flatten(1).sum(dim=1).clamp_min(1e-30)
-                unit = gradient / length.view(-1, *[1] * (gradient.ndim - 1))
-                gradient = velocity = refiner.momentum * velocity + unit
-            here = (here + refiner.step * gradient.sign()).clamp(min=lowest, max=highest)
-        return here
+        rows = _rows_at_once(source, latents, labels, seeds)
+        others = refiner.space.draw(np.arange(rows), seed=0, stream=Stream.ANCHORS)
+        mates = torch.from_numpy(others).to(latents).reshape(rows, *latents.shape[1:])
+        found = []
+        for first in range(0, len(latents), rows):
+            own = slice(first, first + rows)
+            moved = _moved(
+                refiner,
+                torch.cat([latents[own], mates])[:rows],
+                source=source,
+                judge=judge,
+                labels=None if labels is None else _filled(labels[own], rows),
+                seeds=None if seeds is None else _filled(seeds[own], rows),
+                salt=salt,
+            )
+            found.append(moved[: len(latents[own])])
+        return torch.cat(found)
+
+
+@torch.no_grad()
+def _rows_at_once(
+    source: Differentiable, latents: Tensor, labels: Tensor | None, seeds: Tensor | None
+) -> int:
+    """From the size of an image alone, so that it is the same for every batch."""
+    labels, seeds = (None if x is None else x[:1] for x in (labels, seeds))
+    return max(1, min(_ROWS, _VALUES // source.forward(latents[:1], labels, seeds).numel()))
+
+
+def _filled(numbers: Tensor, rows: int) -> Tensor:
+    """Labels or seeds of so many rows, the further ones 0: [rows] int64."""
+    return torch.cat([numbers, numbers.new_zeros(rows - len(numbers))])
+
+
+@contextmanager
+def _steady() -> Iterator[None]:
+    """Kernels that round a row alike each time: no tf32, none chosen by the clock, no atomics.
+
+    The settings of torch are as before at the end.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _moved(
+    refiner: LatentRefiner,
+    start: Tensor,
+    *,
+    source: Differentiable,
+    judge: Discriminator,
+    labels: Tensor | None,
+    seeds: Tensor | None,
+    salt: int,
+) -> Tensor:
+    """Latents after all steps."""
+    reach = furthest(refiner)
+    limit = _LIMITS.get(refiner.space.prior, float("inf"))
+    lowest, highest = (start - reach).clamp(min=-limit), (start + reach).clamp(max=limit)
+    here = start
+    if refiner.attack == "pgd":
+        here = (start + _offset(refiner, start, seeds, salt)).clamp(min=lowest, max=highest)
+    velocity = torch.zeros_like(start)
+    for _ in range(refiner.steps):
+        gradient = _gradient(here, source, judge, labels, seeds)
+        if refiner.attack == "mi-fgsm":
+            length = gradient.abs().flatten(1).sum(dim=1).clamp_min(1e-30)
+            unit = gradient / length.view(-1, *[1] * (gradient.ndim - 1))
+            gradient = velocity = refiner.momentum * velocity + unit
+        here = (here + refiner.step * gradient.sign()).clamp(min=lowest, max=highest)
+    return here
 
 
 def _gradient(
@@ -234,10 +309,16 @@ def _gradient(
 ) -> Tensor:
     """Of each latent's own logit: rows do not touch each other in eval mode."""
     here = latents.detach().requires_grad_(True)
-    logits = judge(source.forward(here, labels, seeds), labels)
     found = None
-    if logits.requires_grad:
-        (found,) = torch.autograd.grad(logits.sum(), here, allow_unused=True)
+    try:
+        logits = judge(source.forward(here, labels, seeds), labels)
+        if logits.requires_grad:
+            (found,) = torch.autograd.grad(logits.sum(), here, allow_unused=True)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the gradient through {len(here)} images, as many as are refined at once, does not "
+            "fit the device's memory: take --device cpu, or another --method"
+        ) from error
     if found is None:
         raise ConfigError(
             "no gradient reaches the latents: the generator or the discriminator detaches them"
@@ -247,10 +328,10 @@ def _gradient(
     return found
 
 
-def _offset(refiner: LatentRefiner, start: Tensor, seeds: Tensor | None) -> Tensor:
+def _offset(refiner: LatentRefiner, start: Tensor, seeds: Tensor | None, salt: int) -> Tensor:
     """Uniform in the ball, drawn from each slot's seed."""
     own = np.zeros(len(start), dtype=np.int64) if seeds is None else seeds.cpu().numpy()
-    lots = lots_of(own, 0, refiner.space.size)
+    lots = lots_of(salted(own, salt), 0, refiner.space.size)
     offset = (2 * lots - 1) * furthest(refiner)
     return torch.from_numpy(offset).to(start).reshape(start.shape)
 
@@ -262,6 +343,7 @@ def measure(
     judge: Discriminator,
     draws: Draws,
     batch: int,
+    salt: int = 0,
 ) -> dict[str, Any]:
     """What refinement does to the discriminator's logits of fresh slots, as JSON values.
 
@@ -275,11 +357,12 @@ def measure(
       judge: its discriminator.
       draws: of at least two slots, on the device of both.
       batch: slots at once.
+      salt: as `refiner_of` takes it.
     """
     before: list[NDArray[np.float64]] = []
     after: list[NDArray[np.float64]] = []
     furthest_move = 0.0
-    change = refiner_of(refiner, source, judge)
+    change = refiner_of(refiner, source, judge, salt=salt)
     for first in range(0, len(draws), batch):
         part = draws[first : first + batch]
         moved = change(part)

@@ -66,6 +66,11 @@ class Artefact:
     about: Mapping[str, Any]
     sha256: str | None = None
 
+    @property
+    def salt(self) -> int:
+        """What makes its draws its own, in [0, 2**63); 0 where nothing is written yet."""
+        return 0 if self.sha256 is None else int(self.sha256[:16], 16) >> 1
+
     def sample(self, count: int, *, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """Latents of slots start, start + 1, ...: [count, *latent_shape] float32.
 
@@ -79,7 +84,7 @@ class Artefact:
             raise ConfigError(
                 f"a calibrator by {self.method} has no latents of its own: it needs the generator"
             )
-        return sample(self.calibrator, count, seed=seed, start=start)
+        return sample(self.calibrator, count, seed=seed, start=start, salt=self.salt)
 
 
 def type_of(calibrator: Calibrator) -> str:

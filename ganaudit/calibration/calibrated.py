@@ -1,14 +1,14 @@
 """A generator behind a calibrator is again a generator: whatever takes one takes the other.
 
-Slot i draws proposals from what names it, `Draws.seeds[i]`, until one is taken; attempt 0 is its
-ordinary draw, and of M attempts the last one stands. So the image of a slot depends on the slot
-alone, whatever batch it is asked for in.
+Slot i draws proposals from what names it, `Draws.seeds[i]` and the calibrator's salt, until one is
+taken; attempt 0 is its ordinary draw, and of M attempts the last one stands. So what a slot draws
+depends on the slot alone, whatever batch it is asked for in.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganaudit.calibration.filters import OutputFilter
-from ganaudit.calibration.latents import LatentSampler, redraw
+from ganaudit.calibration.latents import LatentSampler, redraw, salted
 from ganaudit.descriptors import Descriptor, check_rows
 from ganaudit.errors import ConfigError, DescriptorError, GanauditError, SourceError, one_line
 from ganaudit.generators import (
@@ -31,6 +31,8 @@ from ganaudit.slots import Draws, lots_of, proposals_of, seeds_of_attempt
 
 Item = tuple[int, torch.Tensor | Failure]
 _EMBEDDED = 32  # images of a stream that wait to be embedded together
+_WAITED_S = 1.0  # after which those that came are embedded without the others
+_IN_A_ROW = 10  # answers that may be waited for until one is taken
 
 
 class Calibrated:
@@ -42,7 +44,12 @@ class Calibrated:
     """
 
     def __init__(
-        self, source: LatentGenerator | BlindGenerator, *, method: str, identity: Mapping[str, Any]
+        self,
+        source: LatentGenerator | BlindGenerator,
+        *,
+        method: str,
+        identity: Mapping[str, Any],
+        salt: int = 0,
     ) -> None:
         """Describe it.
 
@@ -50,16 +57,22 @@ class Calibrated:
           source: the generator itself.
           method: of the calibrator.
           identity: of the calibrator, JSON values; it becomes part of the generator's.
+          salt: of the calibrator's draws, in [0, 2**63).
         """
         self.identity = {**identity_of(source), "calibrator": {"method": method, **identity}}
         self.assumptions = (
             *getattr(source, "assumptions", ()),
             f"Images are those of the generator behind a calibrator ({method}).",
         )
-        self.warnings: Any = getattr(source, "warnings", ())
         self.incidental = tuple(getattr(source, "incidental", ()))
         self.counts: Counter[str] = Counter(slots=0, proposals=0, unaccepted=0)
         self._source: Any = source
+        self._salt = salt
+
+    @property
+    def warnings(self) -> Any:
+        """Of the source, which may come to doubt what it gives later on."""
+        return getattr(self._source, "warnings", ())
 
     @property
     def per_request(self) -> int:
@@ -76,6 +89,10 @@ class Calibrated:
         close = getattr(self._source, "close", None)
         if close is not None:
             close()
+
+    def _own(self, seeds: torch.Tensor) -> NDArray[np.int64]:
+        """What the slots' proposals and lots are drawn from."""
+        return salted(seeds.cpu().numpy(), self._salt)
 
     def _count(self, slots: int, proposals: int, unaccepted: int) -> None:
         self.counts.update(slots=slots, proposals=proposals, unaccepted=unaccepted)
@@ -116,7 +133,7 @@ class CalibratedLatents(Calibrated):
             return self._change(draws)
         assert draws.latents is not None
         flat = draws.latents.detach().cpu().numpy().reshape(len(draws), -1)
-        drawn = redraw(self._change, flat, draws.seeds.cpu().numpy())
+        drawn = redraw(self._change, flat, self._own(draws.seeds))
         self._count(len(draws), int(drawn.attempts.sum()), int((~drawn.taken).sum()))
         latents = torch.from_numpy(drawn.latents).reshape(draws.latents.shape)
         return replace(draws, latents=latents.to(draws.latents.device))
@@ -181,7 +198,7 @@ class FilteredLatents(Calibrated):
 
     def render(self, draws: Draws) -> torch.Tensor:
         """uint8 [N, 3, H, W] for `draws`, each the first of its slot's images that is taken."""
-        seeds = draws.seeds.cpu().numpy()
+        seeds = self._own(draws.seeds)
         images = check_images(self._source.render(draws), len(draws)).clone()
         left = np.flatnonzero(~self._judge.taken(images, lots_of(seeds, 0)[:, 0]))
         proposals = len(draws)
@@ -219,6 +236,8 @@ class FilteredLatents(Calibrated):
 class FilteredStream(Calibrated):
     """A service whose images are looked at; each that is not taken costs a further request.
 
+    An answer of its is the first one that is taken, so several of the service's may be waited for.
+
     Attributes:
       seedable: the same seed gives the same image.
       size: None: it has no end.
@@ -226,12 +245,28 @@ class FilteredStream(Calibrated):
 
     size = None
 
-    def __init__(self, source: Streaming, judge: Judge, *, device: str, **described: Any) -> None:
-        """`judge`: takes an image or has the slot ask again; `device`: where it embeds them."""
+    def __init__(
+        self, source: Streaming, judge: Judge, *, device: str, timeout_s: float, **described: Any
+    ) -> None:
+        """Put a judge behind a service.
+
+        Args:
+          source: the service.
+          judge: takes an image or has the slot ask again.
+          device: where it embeds them.
+          timeout_s: for an answer of the service.
+          described: as Calibrated.
+        """
         self.seedable = bool(getattr(source, "seedable", True))
         super().__init__(source, **described)  # type: ignore[arg-type]
         self._judge = judge
         self._device = torch.device(device)
+        self._timeout_s = timeout_s
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that an answer may take: as long as several of the service's."""
+        return _IN_A_ROW * max(super().patience_s, self._timeout_s)
 
     def stream(self, draws: Draws) -> Iterator[Item]:
         """(index, image or why there is none) once for each draw, in any order."""
@@ -241,8 +276,7 @@ class FilteredStream(Calibrated):
             rejected: list[int] = []
             seen: set[int] = set()
             last = attempt == self._judge.attempts - 1
-            answers = iter(self._source.stream(asked))
-            while part := list(islice(answers, _EMBEDDED)):
+            for part in _parts(self._source.stream(asked)):
                 firsts = list(_firsts(part, seen))
                 for index, item, taken in self._judged(firsts, left, attempt):
                     if taken or last:
@@ -263,7 +297,7 @@ class FilteredStream(Calibrated):
     def _attempt(self, draws: Draws, attempt: int) -> Draws:
         if attempt == 0:
             return draws
-        seeds = draws.seeds.cpu().numpy()
+        seeds = self._own(draws.seeds)
         latents = draws.latents
         if latents is not None:
             redrawn = proposals_of(
@@ -277,7 +311,7 @@ class FilteredStream(Calibrated):
         self, part: list[Item], left: Draws, attempt: int
     ) -> Iterator[tuple[int, torch.Tensor | Failure, bool]]:
         """(index, item, whether it is taken); a failure is: the audit counts it."""
-        seeds = dict(zip(left.index.tolist(), left.seeds.tolist(), strict=True))
+        seeds = dict(zip(left.index.tolist(), self._own(left.seeds).tolist(), strict=True))
         sizes: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = {}
         for index, item in part:
             if isinstance(item, Failure) or index not in seeds or not _is_image(item):
@@ -313,6 +347,19 @@ class FilteredLatentService(FilteredStream):
         numbered = replace(draws, index=torch.arange(len(draws)))
         answers = dict(self.stream(numbered))
         return stacked([answers[index] for index in range(len(draws))])
+
+
+def _parts(answers: Iterator[Item]) -> Iterator[list[Item]]:
+    """Answers as they are embedded together: so many, or those that came within a second."""
+    part: list[Item] = []
+    began = time.monotonic()
+    for answer in answers:
+        part.append(answer)
+        if len(part) == _EMBEDDED or time.monotonic() - began >= _WAITED_S:
+            yield part
+            part, began = [], time.monotonic()
+    if part:
+        yield part
 
 
 def _firsts(answers: list[Item], seen: set[int]) -> Iterator[Item]:

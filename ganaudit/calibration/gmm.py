@@ -81,7 +81,7 @@ def fit(
     modes, densities = _chosen(crowd, goal, judged)
     sizes, counts = found.by_fold(), _counts(found, crowd, modes)
     weights = rule.weights(sizes.sum(axis=0), counts.sum(axis=1))
-    forecast, error = forecast_of(crowd, modes, densities, draw)
+    forecast, error = forecast_of(crowd, modes, densities, draw, attempts=goal.attempts)
     facts = {
         "draw": draw,
         "paper_exact": paper_exact,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ganaudit.calibration.crowds import Crowd, Fitted, Forecast, Goal
+from ganaudit.calibration.crowds import Crowd, Fitted, Forecast, Goal, delivered
 from ganaudit.calibration.halfspaces import TELLS
 from ganaudit.calibration.latents import Latents, Space
 from ganaudit.calibration.region_fits import (
@@ -67,8 +67,12 @@ def fit(
         min_acceptance=_floor_for(goal.min_acceptance, samples),
     )
     found = _FITS[region](Task(crowd=crowd, latents=latents, space=space, aim=aim))
-    forecast = replace(
-        Forecast.of(crowd, found.modes, found.taken, held_out=True), acceptance=found.acceptance
+    forecast = Forecast.of(
+        crowd,
+        found.modes,
+        delivered(found.taken, goal.attempts),
+        acceptance=found.acceptance,
+        held_out=True,
     )
     facts = {"region": region, **found.facts, "acceptance": found.acceptance}
     return Fitted(

@@ -122,13 +122,21 @@ class Drawn:
     taken: NDArray[np.bool_]
 
 
+def salted(seeds: NDArray[np.int64], salt: int) -> NDArray[np.int64]:
+    """Seeds of slots as one calibrator has them: [N] in [0, 2**63), others under another salt.
+
+    Of two calibrators in a row, each draws lots and proposals of its own.
+    """
+    return seeds ^ np.int64(salt)
+
+
 def redraw(sampler: LatentSampler, latents: Latents, seeds: NDArray[np.int64]) -> Drawn:
     """The latents of some slots behind a sampler; row i depends on row i alone.
 
     Args:
       sampler: decides.
       latents: [N, size] the slots' ordinary draws.
-      seeds: [N] int64, `Draws.seeds` of the slots: they name the further draws.
+      seeds: [N] int64, `salted` ones of the slots: they name the further draws.
     """
     lots = lots_of(seeds, 0, 2)
     found = np.array(sampler.propose(latents, lots[:, 1]), dtype=np.float32)
@@ -148,14 +156,20 @@ def redraw(sampler: LatentSampler, latents: Latents, seeds: NDArray[np.int64]) -
 
 
 def sample(
-    sampler: LatentSampler, count: int, *, seed: int = 0, start: int = 0
+    sampler: LatentSampler, count: int, *, seed: int = 0, start: int = 0, salt: int = 0
 ) -> NDArray[np.float32]:
     """Latents of slots start, start + 1, ...: [count, *shape] float32.
 
-    They are those of image `start`, `start + 1`, ... of `ganaudit sample --calibrator` with the
-    same seed.
+    Args:
+      sampler: decides.
+      count: how many slots.
+      seed: of the run whose slots they are.
+      start: the first of them.
+      salt: makes the draws of one calibrator others than those of another: see `salted`.
     """
     slots = np.arange(start, start + count, dtype=np.int64)
     ordinary = sampler.space.draw(slots, seed=seed, stream=Stream.SAMPLES)
     seeds = noise_seeds_of(slots, seed=seed, stream=Stream.SAMPLES)
-    return redraw(sampler, ordinary, seeds).latents.reshape(count, *sampler.space.shape)
+    return redraw(sampler, ordinary, salted(seeds, salt)).latents.reshape(
+        count, *sampler.space.shape
+    )

@@ -1,12 +1,11 @@
 """What weights for clusters of latents promise: told before anything is claimed or rendered."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ganaudit.calibration.crowds import Crowd, Forecast, Goal
+from ganaudit.calibration.crowds import Crowd, Forecast, Goal, delivered, last_kept
 from ganaudit.config import MixtureDraw
 
 _LARGEST_ERROR = 0.1  # of a mixture's change that is told, in proportion to the rate
@@ -18,7 +17,7 @@ _Array = NDArray[np.float64]
 
 
 def forecast_of(
-    crowd: Crowd, modes: list[int], densities: _Array, draw: MixtureDraw
+    crowd: Crowd, modes: list[int], densities: _Array, draw: MixtureDraw, *, attempts: int
 ) -> tuple[Forecast | None, float]:
     """What is expected, and the standard error of the first mode's change in proportion.
 
@@ -27,20 +26,34 @@ def forecast_of(
     Args:
       crowd: the run.
       modes: the chosen ones.
-      densities: [N] >= 0, how much denser each sample becomes, by weights it took no part in.
+      densities: [N] >= 0, how much denser each sample becomes, by weights it took no part in; of
+        cells, the probability that it is taken.
       draw: a mixture takes every draw.
+      attempts: proposals of a slot at most.
     """
-    hits, mean = crowd.hits[modes[0]], float(densities.mean())
-    found = Forecast.of(crowd, modes, densities, held_out=True)
-    before, after = found.chosen[0]
-    influence = (hits - after) * (densities / mean) - (hits - before) * (after / before)
+    mean, cell = float(densities.mean()), draw == "cell"
+    found = Forecast.of(
+        crowd,
+        modes,
+        delivered(densities, attempts) if cell else densities,
+        acceptance=mean if cell else 1.0,
+        held_out=True,
+    )
+    # after = (1 - r) taken + r before, r the share of last proposals: each is an estimate.
+    last = last_kept(mean, attempts) if cell else 0.0
+    slope = -(attempts - 1) * last_kept(mean, attempts - 1) if cell else 0.0
+    hits, (before, after) = crowd.hits[modes[0]], found.chosen[0]
+    taken = float(densities @ hits) / (mean * len(hits))
+    influence = (1 - last) * (hits - taken) * (densities / mean) + last * (hits - before)
+    influence += (before - taken) * slope * (densities - mean)
+    influence -= (hits - before) * (after / before)
     error = float(np.sqrt((influence**2).sum())) / len(hits) / before
     if draw == "cell":
         return found, error
     effective = float(densities.sum() ** 2 / (densities**2).sum())  # Kish's number of samples
     if error > _LARGEST_ERROR or effective < _LEAST_EFFECTIVE:
         return None, error
-    return replace(found, acceptance=1.0), error
+    return found, error
 
 
 def sentences_of(

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Forecast, Goal
+from ganaudit.calibration.crowds import MOST_MODES, Crowd, Fitted, Forecast, Goal, delivered
 from ganaudit.calibration.filters import OutputFilter
 from ganaudit.errors import ConfigError
 
@@ -89,7 +89,13 @@ def fit(crowd: Crowd, goal: Goal) -> Fitted:
         chosen[worst] = min(keep, chosen.get(worst, 1.0))
         weights = np.where(crowd.hits[worst], np.minimum(weights, keep), weights)
     modes, kept = list(chosen), list(chosen.values())
-    forecast = Forecast.of(crowd, modes, weights, held_out=False)
+    forecast = Forecast.of(
+        crowd,
+        modes,
+        delivered(weights, goal.attempts),
+        acceptance=float(weights.mean()),
+        held_out=False,
+    )
     made = OutputFilter(
         modes=crowd.anchors[modes],
         keep=np.array(kept, dtype=np.float64),
@@ -161,14 +167,18 @@ def _sentences(forecast: Forecast, goal: Goal, *, reached: bool, floored: bool) 
             f"The acceptance of {goal.min_acceptance:.0%} binds before the target of "
             f"{goal.target:.2%} is met everywhere; a lower --min-acceptance goes further."
         )
-    elif goal.modes is None and not reached:
+    if goal.modes is not None and count < goal.modes:
+        thinned = "1 is" if count == 1 else f"{count} are"
+        why = (
+            "the acceptance leaves no room for another"
+            if floored
+            else f"what else lies above the target of {goal.target:.2%}, if anything does, is "
+            f"{'its neighbour' if count == 1 else 'a neighbour of one of them'}"
+        )
+        said.append(f"{goal.modes} modes were asked for and {thinned} thinned: {why}.")
+    elif count == MOST_MODES and not reached:
         said.append(
             f"{MOST_MODES} modes are as many as a calibrator has; others stay above the target of "
             f"{goal.target:.2%}."
-        )
-    elif goal.modes is not None and count < goal.modes:
-        said.append(
-            f"{goal.modes} modes were asked for; no other that is not a neighbour of these lies "
-            f"above the target of {goal.target:.2%}."
         )
     return said

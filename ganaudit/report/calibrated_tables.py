@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ganaudit.report import compared, words
-from ganaudit.report.calibrated_words import TO, Document, change, how, target, unaccepted
+from ganaudit.report.calibrated_words import TO, Document, change, effort, how, target, unaccepted
 from ganaudit.report.meanings import Row, row
 from ganaudit.report.words import Interval
 
@@ -17,6 +17,7 @@ APART = ("Figure", "Calibrated", "By chance alone", "What it means")
 REFERENCE = ("Figure", "Before", "After")
 DIFFERENCE = ("Figure", "Before", "After", "After - before", "95 % interval")
 _NOT_SAID = "not announced"
+_AS_IT_IS = "The generator itself stays as it is."
 _TARGETS = {"below": "below it", "at": "not told apart", "above": "still above"}
 _FRECHET, _KERNEL = ("Fréchet distance", "frechet_distance"), ("Kernel distance", "kernel_distance")
 _APART = (
@@ -64,7 +65,7 @@ def key_figures(document: Document) -> list[Card]:
         Card(
             "Images made per image",
             *_exact(document["images_per_image"]),
-            f"{how(document)} The generator itself stays as it is.",
+            " ".join([*filter(None, (how(document), effort(document))), _AS_IT_IS]),
         ),
     ]
 
@@ -160,6 +161,9 @@ def discriminator(document: Document) -> list[Row]:
     return [
         row("Score before", found["before"], f"Mean of its raw output over {many}."),
         row("Score after", found["after"], "Likewise, after the latents were moved."),
+        row(
+            "Gain", found["gain"], "Mean over the images of the score after less the score before."
+        ),
         Row(
             "Raised",
             words.percent(found["raised"]),

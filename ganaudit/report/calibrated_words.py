@@ -60,7 +60,7 @@ def price(document: Document) -> str:
     """What is taken of what is proposed, and what an image costs."""
     taken, cost = document["acceptance"], document["images_per_image"]
     if taken["estimate"] == 1:
-        return f"{how(document)} None is left out."
+        return f"{how(document)} {effort(document) or 'None is left out.'}"
     share = f"Its acceptance is {words.with_interval(taken, share=True)}"
     if cost["estimate"] is None:
         return f"{share}; what a delivered image costs is not known."
@@ -73,6 +73,15 @@ def how(document: Document) -> str:
     """How this type of calibrator works."""
     unknown = f"Its type is {words.named(document['type'])}"
     return f"{_TYPES.get(document['type'], unknown)}."
+
+
+def effort(document: Document) -> str:
+    """What a refiner's image costs beside itself; empty of what leaves the networks alone."""
+    if document["type"] != "refiner":
+        return ""
+    steps = document["settings"].get("steps")
+    many = words.counted(steps, "more run") if isinstance(steps, int) else "more runs"
+    return f"Every image costs {many} of both networks, forwards and backwards."
 
 
 def mode(document: Document) -> str:
@@ -161,9 +170,13 @@ def met(document: Document) -> str:
     """How many modes were chosen, and how many of them are where they should be."""
     found = document["modes"]
     above = sum(one["against_target"] == "above" for one in found)
-    asked = "as many as were asked for"
-    if document["modes_asked"] == "auto":
+    wanted, asked = document["modes_asked"], "as many as were asked for"
+    if document["type"] == "refiner":
+        asked = "the densest, at which refinement does not aim"
+    elif wanted == "auto":
         asked = "added until the worst anchor met the target or the acceptance its floor"
+    elif len(found) < wanted:
+        asked = f"of {words.count(wanted)} that were asked for"
     still = f"{words.count(above)} {'is' if above == 1 else 'are'} still above it"
     return (
         f"{words.counted(len(found), 'mode')}, {asked}. {target(document)} "
@@ -178,8 +191,10 @@ def allowed(document: Document) -> str:
     if document["type"] in _THINNED_PRIOR:
         start = f"What some modes lose, all others share: each may get to {times} its rate"
         start += ", 1 / acceptance"
-    else:
+    elif others["allowed"] > 1:
         start = f"Modes that were not to be thinned may get to {times} their rate"
+    else:
+        start = "Modes that were not to be thinned may keep their rate"
     if not others["looked_at"]:
         return f"{start}. There is no other dense mode."
     grown = len(others["grown"])

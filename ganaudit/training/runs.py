@@ -14,28 +14,30 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganaudit import networks
 from ganaudit.config import TrainConfig
 from ganaudit.errors import INTERRUPTED, ConfigError, PluginError, SourceError
-from ganaudit.files import free_folder, json_text, read_json, write_output
+from ganaudit.files import free_folder, json_text, write_output
 from ganaudit.report import canonical
 from ganaudit.report import training as page
 from ganaudit.runner import Progress, silent
-from ganaudit.training import loop
+from ganaudit.training import documents, loop
 from ganaudit.training.data import TrainingData, read_training_data
-from ganaudit.training.randomness import stream
 from ganaudit.training.recipe import Recipe, resolve_recipe
-from ganaudit.training.states import State, last_state
+from ganaudit.training.scribe import Scribe
+from ganaudit.training.states import last_state, make_state
+from ganaudit.training.stored import CONFIG, check_same, lines_of, read_config
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -88,21 +90,27 @@ def train(
       ConfigError: the request cannot be carried out; nothing of an earlier training is touched.
       GanauditError: the disk is full; the last checkpoint is kept.
     """
-    begun = time.monotonic()
     out = config.out or free_folder("training")
     data = read(config, progress=progress) if data is None else data
     recipe = recipe_of(config, data)
     fabric = _fabric(config)
     saved = _begin(out, config, recipe, data)
+    notice(
+        "\n".join(["the resolved configuration:", *lines_of(_configuration(config, recipe, data))])
+    )
+    begun = time.monotonic()
     with _ignoring_interrupts(config.devices > 1):
         ending = fabric.launch(_work, config, data, out, saved, progress, notice)
-    document = page.build(
+    document = documents.build(
         out,
-        ending=ending,
-        config=read_json(out / CONFIG, most_bytes=_MOST_BYTES),
+        ending,
+        configuration=read_config(out),
+        networks=make_state(recipe),
         seconds=time.monotonic() - begun,
+        start=0 if saved is None else saved[0],
     )
-    document = json.loads(json_text(document))
+    document = json.loads(json_text(document))  # as whoever reads the file has it
+    write_output(out / NAME, json_text(document).encode())
     page.write(document, out)
     return Training(document, out)
 
@@ -136,12 +144,7 @@ def outlook(config: TrainConfig) -> dict[str, Any]:
     recipe = recipe_of(config, data)
     _fabric(config)
     state = make_state(recipe)
-    return _configuration(config, recipe, data) | {
-        "parameters": {
-            "generator": _count(state.generator),
-            "discriminator": _count(state.discriminator),
-        }
-    }
+    return _configuration(config, recipe, data) | {"parameters": documents.parameters(state)}
 
 
 # --- Beginning ----------------------------------------------------------------------------
@@ -163,15 +166,18 @@ def _fabric(config: TrainConfig) -> "Fabric":
         )
     if config.precision == "16" and wanted == "cpu":
         raise ConfigError("--precision 16 needs a GPU; on the CPU say --precision bf16 or 32")
-    strategy = "auto"
+    strategy: Any = "auto"
     if config.devices > 1:
-        strategy = "ddp_spawn"
-    return Fabric(
-        accelerator=wanted,
-        devices=config.devices,
-        strategy=strategy,
-        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
-    )
+        from lightning_fabric.strategies import DDPStrategy
+
+        # The others wait while the first one audits.
+        strategy = DDPStrategy(start_method="spawn", timeout=timedelta(days=1))
+    precision: Any = _PRECISIONS[config.precision]
+    with warnings.catch_warnings():  # advice about accelerators, no news to the user
+        warnings.simplefilter("ignore")
+        return Fabric(
+            accelerator=wanted, devices=config.devices, strategy=strategy, precision=precision
+        )
 
 
 def _configuration(config: TrainConfig, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
@@ -225,10 +231,6 @@ def _begin(
     return found
 
 
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 # --- At work, in a process for each device ---------------------------------------------------
 
 
@@ -245,20 +247,32 @@ def _work(
     recipe = recipe_of(config, data)
     state = make_state(recipe)
     start, tensors = saved or (0, None)
-    scribe = None
-    if fabric.is_global_zero:
-        scribe = Scribe(
-            out, config, recipe, data, state, device=fabric.device, start=start,
-            progress=progress, notice=notice,
-        )  # fmt: skip
     every = config.snapshot_every or max(1, recipe.steps // 10)
+    with ExitStack() as stack:
+        scribe = None
+        if fabric.is_global_zero:
+            made = Scribe(
+                out,
+                config,
+                recipe,
+                data,
+                state,
+                device=fabric.device,
+                start=start,
+                progress=progress,
+                notice=notice,
+            )
+            scribe = stack.enter_context(made)
 
-    def snapshot(step: int) -> None:
-        if scribe is not None:
-            scribe.snapshot(step)
-        fabric.barrier()
+        def is_snapshot(step: int) -> bool:
+            return step % every == 0 or bool(config.audit_every and step % config.audit_every == 0)
 
-    with _until_told() as told:
+        def snapshot(step: int) -> None:
+            if scribe is not None:
+                scribe.snapshot(step)
+            fabric.barrier()
+
+        told = stack.enter_context(_until_told())
         return loop.train(
             fabric,
             recipe,
@@ -267,7 +281,7 @@ def _work(
             start=start,
             saved=tensors,
             after_step=(lambda step, values: None) if scribe is None else scribe.after_step,
-            is_snapshot=lambda step: step % every == 0,
+            is_snapshot=is_snapshot,
             snapshot=snapshot,
             stopped=told.is_set,
         )

@@ -2,21 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ganaudit.checkpoints.native import save_native
 from ganaudit.config import TrainConfig
+from ganaudit.errors import GanauditError
+from ganaudit.files import FULL, write_output
+from ganaudit.grids import encode_png
 from ganaudit.runner import Progress
+from ganaudit.training.audits import audit, toy_figures
+from ganaudit.training.averaging import settled
 from ganaudit.training.data import TrainingData
 from ganaudit.training.journal import Journal, Meter
-from ganaudit.training.pictured import draw_samples
+from ganaudit.training.pictured import grid_of, plane_of, points_of
+from ganaudit.training.randomness import draw_latents, stream
 from ganaudit.training.recipe import Recipe
-from ganaudit.training.states import State, save_state
+from ganaudit.training.states import State, name_of, save_state
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
-_SETTLED = 10_000  # latents that batch statistics are measured on
+SAMPLES, AUDITS = "samples", "audits"
+_SETTLED = 5_000  # latents that batch statistics are measured on
 _LOGGED = 200  # lines of the log that a training has, about
+_TOY_POINTS = 10_000
 Notice = Callable[[str], None]
 
 
@@ -40,20 +51,152 @@ class Scribe:
         self._out, self._config, self._recipe, self._data = out, config, recipe, data
         self._state, self._device = state, device
         self._progress, self._notice = progress, notice
-        self._journal = Journal(out, resume_step=start)
+        self._journal = Journal(out, start=start)
         self._meter = Meter()
         self._every = max(1, recipe.steps // _LOGGED)
+        self._last: dict[str, float] = {}
+        for note in (*data.notes, *self._journal.notes):
+            notice(note)
+
+    def __enter__(self) -> Self:
+        """Nothing more."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the log."""
+        self._journal.__exit__(kind, error, trace)
 
     def after_step(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Take note of a step; now and then a line in the log."""
         self._meter.add(values)
         self._progress("steps", step, self._recipe.steps)
         if step % self._every == 0 or step == self._recipe.steps:
-            means = self._meter.read()
-            self._journal.record(step, means, kimg=self._kimg(step))
+            self._last = self._meter.read()
+            self._journal.record(step, self._last, kimg=round(self.kimg(step), 3))
+
+    def kimg(self, step: int) -> float:
+        """Thousands of real images shown in so many steps."""
+        return step * self._recipe.optim.discriminator_steps * self._recipe.batch / 1000
 
     def snapshot(self, step: int) -> None:
-        """A checkpoint, the networks as files, images of fixed latents, and an audit if due."""
-        save_state(self._out, self._state, step=step, about={})
-        self._export(step)
-        picture = draw_samples(...)
+        """A checkpoint, the networks as files, images of fixed latents, and an audit if due.
+
+        Raises:
+          GanauditError: the disk is full; what was written before is whole.
+        """
+        generator = self._settled()
+        save_state(self._out, self._state, step=step, about={"kimg": self.kimg(step)})
+        self._export(GENERATOR, generator, step)
+        self._export(DISCRIMINATOR, self._state.discriminator, step)
+        self._picture(generator, step)
+        if self._last:
+            means = ", ".join(f"{name} {value:.3g}" for name, value in self._last.items())
+            self._notice(f"step {step:,}: {means}")
+        if self.audit_is_due(step):
+            self._audit(generator, step)
+
+    def audit_is_due(self, step: int) -> bool:
+        """Whether the snapshot of this step is audited."""
+        every, steps = self._config.audit_every, self._recipe.steps
+        if every == 0 or (self._config.descriptor is None and not self._data.are_points):
+            return False
+        return step in (0, steps) or (every is not None and step % every == 0)
+
+    def _settled(self) -> nn.Module:
+        recipe = self._recipe
+        rng = stream(recipe.seed, "latents of batch statistics")
+        latents = draw_latents(rng, _SETTLED, recipe.latent_shape, recipe.prior)
+        labels = None
+        if recipe.conditional and self._data.labels is not None:
+            rows = torch.randint(len(self._data), (_SETTLED,), generator=rng)
+            labels = self._data.labels[rows].to(self._device)
+        return settled(
+            self._state.average, latents.to(self._device), labels, batch=max(64, recipe.batch)
+        )
+
+    def _export(self, name: str, network: nn.Module, step: int) -> None:
+        """A network as a file that `diagnose`, `sample` and `calibrate` open."""
+        recipe = self._recipe
+        facts: dict[str, Any] = {
+            "training": f"ganaudit train, {recipe.arch}, step {step} of {recipe.steps}",
+            "data": self._data.identity,
+        }
+        spec = recipe.discriminator
+        if name == GENERATOR:
+            spec = recipe.generator
+            facts |= {
+                "prior": recipe.prior,
+                "range": [-1, 1],
+                "latent_shape": list(recipe.latent_shape),
+                "num_labels": self._data.num_labels if recipe.conditional else 0,
+            }
+            if self._data.are_points:
+                facts["extent"] = round(float(self._data.images.abs().max()) * 1.2 + 0.1, 3)
+        try:
+            save_native(
+                self._out / name,
+                network,
+                network=spec.network,
+                arguments=spec.arguments,
+                facts=facts,
+            )
+        except OSError as error:
+            reason = "the disk is full" if error.errno in FULL else error.strerror or error
+            raise GanauditError(f"{self._out / name} cannot be written: {reason}") from error
+
+    def _picture(self, generator: nn.Module, step: int) -> None:
+        recipe = self._recipe
+        if self._data.are_points:
+            judge = self._state.discriminator
+            usual = judge.training
+            judge.eval()
+            pixels = plane_of(
+                self._points(generator, 2_000),
+                self._data.images.numpy(),
+                judge,
+                device=self._device,
+            )
+            judge.train(usual)
+        else:
+            pixels = grid_of(
+                generator,
+                latent_shape=recipe.latent_shape,
+                prior=recipe.prior,
+                num_labels=self._data.num_labels if recipe.conditional else 0,
+                seed=recipe.seed,
+                device=self._device,
+            )
+        write_output(self._out / SAMPLES / f"{name_of(step)}.png", encode_png(pixels))
+        self._journal.picture(step, pixels)
+
+    def _points(self, generator: nn.Module, count: int) -> Any:
+        recipe = self._recipe
+        return points_of(
+            generator,
+            count,
+            latent_shape=recipe.latent_shape,
+            prior=recipe.prior,
+            seed=recipe.seed,
+            device=self._device,
+        )
+
+    def _audit(self, generator: nn.Module, step: int) -> None:
+        if self._data.are_points:
+            figures = toy_figures(self._config.data, self._points(generator, _TOY_POINTS))
+        else:
+            figures = audit(
+                self._config,
+                self._out / GENERATOR,
+                self._data.source(),
+                self._out / AUDITS / name_of(step),
+                device=str(self._device),
+                progress=lambda what, done, total: self._progress(f"audit: {what}", done, total),
+                notice=self._notice,
+            )
+        if figures:
+            self._journal.audit(step, figures)

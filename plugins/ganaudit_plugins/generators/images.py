@@ -1,5 +1,6 @@
 """`images:PATH`: pictures that somebody delivered, in place of their generator."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def open_images(target: str) -> Delivery:
       ConfigError: no such folder or file, or no pictures in it.
     """
     path = Path(target)
-    if not target or not path.exists():
+    if not target or not os.path.exists(path):  # Path.exists raises over an impossible name
         kind = "file" if path.suffix else "folder"
         raise ConfigError(f"images: no such {kind}: {target or '(none given)'}")
     return Delivery(open_pictures(path))

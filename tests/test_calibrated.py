@@ -18,7 +18,7 @@ from ganaudit.calibration.calibrated import (
     Judge,
 )
 from ganaudit.calibration.filters import OutputFilter
-from ganaudit.calibration.latents import LatentSampler, Space, redraw, sample
+from ganaudit.calibration.latents import LatentSampler, Space, redraw, salted, sample
 from ganaudit.errors import ConfigError, DescriptorError, SourceError
 from ganaudit.generators import BlindGenerator, Failure, LatentGenerator, Streaming
 from ganaudit.slots import (
@@ -130,6 +130,7 @@ def ordinary(slots: NDArray[np.int64] = SLOTS, latents: bool = True) -> Draws:
 
 
 NAMED = {"method": "importance", "identity": {"sha256": "ab"}}
+ASKED = {**NAMED, "device": "cpu", "timeout_s": 2.0}
 
 
 def literal(seeds: NDArray[np.int64], first: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -228,6 +229,70 @@ def test_the_latents_of_a_calibrated_generator_are_those_of_the_file() -> None:
     assert torch.equal(asked.seeds, ordinary().seeds)  # the noise of a slot stays its own
 
 
+SALT = 0x1234_5678_9ABC_DEF0
+
+
+def test_two_calibrators_in_a_row_draw_apart() -> None:
+    """Else what the first has not taken at some attempt, the second does not take at it either."""
+    slots = np.arange(4000)
+    draws = ordinary(slots)
+    inner = CalibratedLatents(Drawn(), Positive(), **NAMED, salt=7)
+    outer = FilteredLatents(inner, judge(keep=0.5), **NAMED, salt=SALT)
+    bright = float((outer.render(draws)[:, 2, 1, 0] >= 128).float().mean())
+    # A half of latent mass is kept with .25, and of what is left a part q with .5.
+    q = 0.5 * KEEP / (1 - 0.5 * (1 - KEEP))
+    share = q * 0.5 / (1 - q * 0.5)
+    assert abs(bright - share) < 4 * (share * (1 - share) / 4000) ** 0.5
+    own = draws.seeds.numpy()
+    lots = [lots_of(salted(own, salt), 0)[:, 0] for salt in (0, 7, SALT)]
+    assert np.abs(np.corrcoef(lots) - np.eye(3)).max() < 4 / 4000**0.5
+    assert all((0 <= salted(own, salt)).all() for salt in (7, SALT, 2**63 - 1))
+
+
+@pytest.mark.parametrize("kind", ["latents", "filter", "stream"])
+def test_a_salt_changes_what_is_drawn_anew_and_nothing_else(kind: str) -> None:
+    def images(salt: int, draws: Draws) -> torch.Tensor:
+        if kind == "stream":
+            found = dict(FilteredStream(Service(), judge(), **ASKED, salt=salt).stream(draws))
+            return torch.stack([found[index] for index in draws.index.tolist()])
+        if kind == "filter":
+            return FilteredLatents(Drawn(), judge(), **NAMED, salt=salt).render(draws)
+        return CalibratedLatents(Drawn(), Positive(), **NAMED, salt=salt).render(draws)
+
+    draws = ordinary(SLOTS[8:])
+    plain, one, other = (images(salt, draws) for salt in (0, SALT, SALT))
+    first = pictures(draws)
+    changed = (one != first).flatten(1).any(dim=1)
+    assert torch.equal(one, other) and not torch.equal(one, plain)
+    dark = draws.latents[:, 0] <= 0  # taken at once, whatever the lot is
+    assert not changed[dark].any() and changed.any()
+    alone = [images(SALT, draws[i : i + 1]) for i in range(len(draws))]
+    assert torch.equal(torch.cat(alone), one)
+
+
+def test_the_latents_of_a_salted_calibrator_are_those_of_the_file() -> None:
+    source = Drawn()
+    CalibratedLatents(source, Positive(), **NAMED, salt=SALT).render(ordinary())
+    alone = sample(Positive(), 17, seed=3, start=5, salt=SALT)
+    assert np.array_equal(source.asked[0].latents[5:22].numpy(), alone)
+    assert torch.equal(source.asked[0].seeds, ordinary().seeds)
+
+
+def test_what_the_source_comes_to_doubt_is_passed_on() -> None:
+    class Doubtful(Drawn):
+        warnings: tuple[str, ...] = ()
+
+        def render(self, draws: Draws) -> torch.Tensor:
+            self.warnings = ("It is grey.",)
+            return super().render(draws)
+
+    for kind in KINDS.values():
+        made = kind(Doubtful())
+        assert made.warnings == ()
+        made.render(ordinary())
+        assert made.warnings == ("It is grey.",)
+
+
 def test_a_filter_looks_at_images_and_asks_for_other_latents_and_noise() -> None:
     source = Drawn()
     made = FilteredLatents(source, judge(keep=0.0), **NAMED)
@@ -281,9 +346,12 @@ def test_a_descriptor_that_raises_is_at_fault_itself() -> None:
 
 def test_a_blind_service_is_asked_again_by_other_seeds() -> None:
     source = Blind()
-    made = FilteredStream(source, judge(keep=0.0), device="cpu", **NAMED)
+    made = FilteredStream(source, judge(keep=0.0), **ASKED)
     assert isinstance(made, BlindGenerator) and not isinstance(made, LatentGenerator)
-    assert (made.seedable, made.size, made.per_request, made.patience_s) == (True, None, 4, 9.0)
+    # Ten answers of the service may go by until one is taken.
+    assert (made.seedable, made.size, made.per_request, made.patience_s) == (True, None, 4, 90.0)
+    hasty = FilteredStream(source, judge(), **{**ASKED, "timeout_s": 20.0})
+    assert hasty.patience_s == 200.0
     assert made.incidental == ("concurrency",)
     draws = ordinary(latents=False)
     found = dict(made.stream(draws))
@@ -305,16 +373,38 @@ def test_a_service_that_answers_twice_is_heard_once() -> None:
                 yield answer
 
     draws = ordinary(latents=False)
-    once = dict(FilteredStream(Blind(), judge(), device="cpu", **NAMED).stream(draws))
-    answers = list(FilteredStream(Twice(), judge(), device="cpu", **NAMED).stream(draws))
+    once = dict(FilteredStream(Blind(), judge(), **ASKED).stream(draws))
+    answers = list(FilteredStream(Twice(), judge(), **ASKED).stream(draws))
     assert len(answers) == len(SLOTS)
     assert all(torch.equal(once[index], image) for index, image in answers)
+
+
+def test_a_slow_service_is_not_waited_for_until_a_part_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Blind):
+        given = 0
+
+        def stream(self, draws: Draws) -> Iterator[tuple[int, torch.Tensor | Failure]]:
+            for answer in super().stream(draws):
+                self.given += 1
+                monkeypatch.setattr("time.monotonic", lambda: 0.4 * self.given)
+                yield answer
+
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    draws, source = ordinary(latents=False), Slow()
+    answers = FilteredStream(source, judge(keep=1.0), **ASKED).stream(draws)
+    next(answers)
+    assert source.given == 3  # 1.2 s have gone by
+    slow = dict(answers)
+    quick = dict(FilteredStream(Blind(), judge(keep=1.0), **ASKED).stream(draws))
+    assert len(slow) == len(SLOTS) - 1 and all(torch.equal(quick[i], slow[i]) for i in slow)
 
 
 def test_a_service_of_latents_stays_one_behind_either_calibrator() -> None:
     for made in (
         CalibratedLatentService(Service(), Positive(), **NAMED),
-        FilteredLatentService(Service(), judge(), device="cpu", **NAMED),
+        FilteredLatentService(Service(), judge(), **ASKED),
     ):
         assert isinstance(made, LatentGenerator) and isinstance(made, Streaming)
         found = dict(made.stream(ordinary()))
@@ -324,15 +414,13 @@ def test_a_service_of_latents_stays_one_behind_either_calibrator() -> None:
     served = dict(CalibratedLatentService(Service(), Positive(), **NAMED).stream(ordinary()))
     assert all(torch.equal(served[i], local[i]) for i in SLOTS if i != 7)
     filtered = FilteredLatents(Drawn(), judge(), **NAMED).render(ordinary())
-    made = FilteredLatentService(Service(), judge(), device="cpu", **NAMED)
+    made = FilteredLatentService(Service(), judge(), **ASKED)
     streamed = dict(made.stream(ordinary()))
     assert all(torch.equal(streamed[i], filtered[i]) for i in SLOTS if i != 7)
     few = SLOTS[8:15]
     assert torch.equal(made.render(ordinary(few))[:3], filtered[8:11])
     with pytest.raises(SourceError, match="no"):
-        FilteredLatentService(Service(), judge(), device="cpu", **NAMED).render(
-            replace(ordinary(SLOTS[:8]))
-        )
+        FilteredLatentService(Service(), judge(), **ASKED).render(replace(ordinary(SLOTS[:8])))
 
 
 def test_positive_is_a_sampler() -> None:

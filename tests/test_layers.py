@@ -14,7 +14,8 @@ ORDER = (
     "tally neighbors scores intervals discriminators calibration rarefaction diversity fidelity "
     "diagnosis extremes ratios comparable sequential power gates same_place pairs verification "
     "arrays pictures regularizers report maker runner scoring bylabel measuring gallery finished "
-    "baselines difference paired effects outcomes proof watching batchnorm probe attaching opening reference starting parts "
+    "baselines difference paired effects outcomes proof watching batchnorm probe attaching opening "
+    "reference starting parts "
     "merging planning pipeline release fitting inception calibrated_gallery calibrating "
     "training identities variants threshold sampling serving testing health cli"
 ).split()  # a module imports only what stands before it

@@ -58,7 +58,7 @@ def network_class(name: str) -> type[nn.Module]:
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(sorted(NETWORKS))}; got {name!r:.80}")
     module_name, class_name = NETWORKS[name].split(":")
-    found = getattr(importlib.import_module(module_name), class_name)
+    found: type[nn.Module] = getattr(importlib.import_module(module_name), class_name)
     assert issubclass(found, nn.Module)
     return found
 

@@ -77,8 +77,8 @@ def plane_of(
     left, right = figure.subplots(1, 2)
     scatter(left, generated, real, extent)
     confidence(right, discriminator, extent, device=device)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # type: ignore[no-untyped-call]
     return np.ascontiguousarray(pixels)
 
 

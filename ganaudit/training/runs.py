@@ -95,12 +95,12 @@ def train(
     recipe = recipe_of(config, data)
     fabric = _fabric(config)
     saved = _begin(out, config, recipe, data)
-    notice(
-        "\n".join(["the resolved configuration:", *lines_of(_configuration(config, recipe, data))])
-    )
+    for line in lines_of(_configuration(config, recipe, data)):
+        notice(line)
     begun = time.monotonic()
     with _ignoring_interrupts(config.devices > 1):
-        ending = fabric.launch(_work, config, data, out, saved, progress, notice)
+        launch: Any = fabric.launch
+        ending = launch(_work, config, data, out, saved, progress, notice)
     document = documents.build(
         out,
         ending,
@@ -168,7 +168,7 @@ def _fabric(config: TrainConfig) -> "Fabric":
         raise ConfigError("--precision 16 needs a GPU; on the CPU say --precision bf16 or 32")
     strategy: Any = "auto"
     if config.devices > 1:
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
 
         # The others wait while the first one audits.
         strategy = DDPStrategy(start_method="spawn", timeout=timedelta(days=1))
@@ -221,8 +221,8 @@ def _begin(
             about, tensors = last
             if type(about.get("step")) is not int or not 0 <= about["step"] <= recipe.steps:
                 raise ConfigError(
-                    f"{out} is at step {about.get('step')!r:.20}, beyond the {recipe.steps:,} steps "
-                    "asked for: raise --steps"
+                    f"{out} is at step {about.get('step')!r:.20}, beyond the {recipe.steps:,} "
+                    "steps asked for: raise --steps"
                 )
             found = about["step"], tensors
     elif config.resume:

@@ -57,7 +57,7 @@ def stored_request(out: Path) -> dict[str, Any]:
         }
         if not fits.get(kind, isinstance(value, str)):  # the rest are paths and choices
             raise ConfigError(f"{out / CONFIG}: {name} cannot be {value!r:.80}")
-        found[name] = Path(value) if kind == "Path" else value
+        found[name] = Path(str(value)) if kind == "Path" else value
     return found
 
 

@@ -6,6 +6,7 @@ user's own word, `--set calibrator.discriminator=python:FILE.py:FACTORY`, never 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ from ganaudit.descriptors import Descriptor, open_descriptor
 from ganaudit.errors import ConfigError, UnsafeCheckpoint
 from ganaudit.generators import EmbeddingSource, LatentGenerator, Source, Streaming
 from ganaudit.store import difference
+
+_NONE = "null"  # as JSON says it
 
 
 def attached(
@@ -138,8 +141,7 @@ def _descriptor_of(
             error.file,
         ) from error
     except ConfigError as error:
-        remedy = "" if own else "; say where it is with --set calibrator.descriptor=..."
-        raise type(error)(f"{where}: its descriptor cannot be opened: {error}{remedy}") from error
+        raise type(error)(_unopened("descriptor", where, own, error)) from error
     unequal = difference(_json(named["identity"]), _json(found.card.identity()))
     if unequal is not None:
         key, there, here = unequal
@@ -167,6 +169,14 @@ def _whose(
     return own, mine if own is not None else {**named["options"], **mine}
 
 
+def _unopened(what: str, where: str, own: str | None, error: ConfigError) -> str:
+    """The sentence for a network that a file names; its options are named as the user says them."""
+    said = re.sub(rf"--set (?:{what}\.)?(?=\w+=)", f"--set calibrator.{what}.", str(error))
+    known = own is not None or "--set calibrator." in said
+    remedy = "" if known else f"; say where it is with --set calibrator.{what}=..."
+    return f"{where}: its {what} cannot be opened: {said}{remedy}"
+
+
 def _refining(
     artefact: Artefact, source: Source, config: GeneratorConfig, where: str, device: str
 ) -> Any:
@@ -178,13 +188,17 @@ def _refining(
     assert isinstance(refiner, LatentRefiner)
     named = refiner.discriminator
     own, options = _whose(config, "discriminator", named)
-    judge = open_discriminator(own or named["spec"], options, device=device, code=own is not None)
+    spec = own or named["spec"]
+    try:
+        judge = open_discriminator(spec, options, device=device, code=own is not None)
+    except ConfigError as error:
+        raise type(error)(_unopened("discriminator", where, own, error)) from error
     unequal = difference(_json(named["identity"]), _json(judge.identity))
     if unequal is not None:
         key, there, here = unequal
         raise ConfigError(
             f"{where} was made with another discriminator: {key} is {there} there and {here} in "
-            f"{own or named['spec']}"
+            f"{spec}"
         )
     return refiner_of(refiner, source, judge, salt=artefact.salt)
 
@@ -195,9 +209,14 @@ def _doubts(artefact: Artefact, identity: Mapping[str, Any]) -> tuple[str, ...]:
     if unequal is None:
         return ()
     key, there, here = unequal
+    unlike = f"{key} is {there} there and {here} here"
+    if there == _NONE:
+        unlike = f"it had no {key}, this one has {here}"
+    elif here == _NONE:
+        unlike = f"it had the {key} {there}, this one has none"
     return (
-        f"The calibrator was fitted on another generator: {key} is {there} there and {here} here. "
-        "What it does to this one has to be measured.",
+        f"The calibrator was fitted on another generator: {unlike}. What it does to this one has "
+        "to be measured.",
     )
 
 

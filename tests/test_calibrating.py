@@ -3,8 +3,10 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,16 +15,20 @@ import pytest
 import torch
 from conftest import Ended
 
-from ganaudit.calibrating import AFTER, BEFORE, FIT, NAME, calibrate
-from ganaudit.calibration import load
+from ganaudit.calibrating import AFTER, BEFORE, FIT, NAME, Taken, calibrate, expected_share
+from ganaudit.calibration import Artefact, load
+from ganaudit.calibration.filters import OutputFilter
 from ganaudit.cli.request_options import resolve_calibrate
 from ganaudit.config import CalibrateConfig, DiagnoseConfig, SampleConfig
+from ganaudit.descriptors import DescriptorCard
 from ganaudit.errors import ConfigError
-from ganaudit.generators import Failure
-from ganaudit.opening import open_source
+from ganaudit.generators import Failure, Status
+from ganaudit.maker import Maker
+from ganaudit.opening import open_request, open_source
 from ganaudit.pipeline import diagnose
 from ganaudit.sampling import sample
 from ganaudit.slots import Draws, Stream, draw
+from ganaudit.store import Rows, Store
 
 Run = Callable[..., Ended]
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -166,6 +172,118 @@ def test_without_a_run_one_is_made_first(tmp_path: Path) -> None:
     assert found.document["verdict"]["outcome"] == "thinned"
 
 
+@pytest.mark.parametrize("attempts", [2, 4, 100])
+def test_what_slots_take_is_known_by_class(attempts: int) -> None:
+    share, n = np.array([0.2, 0.9, 1.0]), 60_000
+    classes = np.arange(n) % 3 * 5
+    found = Taken.of(share[classes // 5], classes, attempts=attempts)
+    rng = np.random.default_rng(0)
+    left, asked = np.arange(n), np.zeros(n)
+    for _ in range(attempts):
+        asked[left] += 1
+        left = left[rng.random(len(left)) >= share[classes[left] // 5]]
+    assert found.acceptance.estimate == pytest.approx(0.7)
+    error = asked.std() / n**0.5
+    assert found.proposals.estimate == pytest.approx(asked.mean(), abs=4 * error)
+    assert found.unaccepted == pytest.approx(0.8**attempts / 3 + 0.1**attempts / 3)
+    assert len(left) / n == pytest.approx(found.unaccepted, abs=4 * (found.unaccepted / n) ** 0.5)
+    low, high = found.proposals.low, found.proposals.high
+    assert low is not None and high is not None
+    assert 1 <= low < found.proposals.estimate < high <= attempts
+    assert found.figures(by_image=False)["images_per_image"]["high"] == 1.0
+
+
+def test_of_one_class_the_ends_are_those_of_the_acceptance() -> None:
+    share = np.random.default_rng(0).random(400)
+    found = Taken.of(share, np.zeros(400, dtype=np.int64), attempts=3)
+    a = found.acceptance
+    for end, other in ((a.estimate, found.proposals.estimate), (a.high, found.proposals.low),
+                       (a.low, found.proposals.high)):  # fmt: skip
+        assert end is not None
+        assert other == pytest.approx(1 + (1 - end) + (1 - end) ** 2)
+
+
+@pytest.mark.parametrize(("share", "proposals", "unaccepted"), [(0.0, 7.0, 1.0), (1.0, 1.0, 0.0)])
+def test_where_all_or_nothing_is_taken(share: float, proposals: float, unaccepted: float) -> None:
+    for n in (1, 50):
+        found = Taken.of(np.full(n, share), np.zeros(n, dtype=np.int64), attempts=7)
+        assert found.proposals.estimate == pytest.approx(proposals, abs=1e-6)
+        assert found.unaccepted == unaccepted
+        assert (found.proposals.low is None) == (n == 1)
+
+
+def test_what_a_filter_cannot_describe_counts_as_taken(tmp_path: Path) -> None:
+    rows = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]] * np.array([1, 0, 1, 1])[:, None]
+    status = np.array([Status.OK, Status.NO_FACE, Status.OK, Status.OK], dtype=np.uint8)
+    store = Store(tmp_path)
+    hashes = np.zeros((4, 16), dtype=np.uint8)
+    store.write(Stream.SAMPLES, Rows(0, rows.astype(np.float32), status, hashes), {})
+    chosen = OutputFilter(
+        modes=np.eye(1, 2, dtype=np.float32), keep=np.array([0.25]), radius=0.25, attempts=9
+    )
+    made = Artefact(
+        calibrator=chosen, method="rejection", generator={}, descriptor=None, run={}, about={}
+    )
+    before: Any = SimpleNamespace(
+        store=store, basis=SimpleNamespace(samples=4), manifest={"seed": 0}
+    )
+    assert expected_share(made, before).tolist() == [0.25, 1.0, 1.0, 1.0]
+
+
+class Classes:
+    """Two classes: of 1 nearly all images lie in a dense mode, of 0 none; half a fifth no face."""
+
+    latent_shape, prior, num_labels, identity = (2,), "normal", 2, {"name": "classes"}
+
+    def render(self, draws: Draws) -> torch.Tensor:
+        assert draws.latents is not None and draws.labels is not None
+        dense = (draws.labels == 1) & (draws.latents[:, 0] < 1.0)
+        faceless = draws.latents[:, 1] < -1.0
+        grey = torch.where(dense, 200, 60 + (draws.seeds % 50)).to(torch.uint8)
+        images = grey[:, None, None, None].repeat(1, 3, 4, 4)
+        images[:, 0, 0, 0] = torch.where(faceless, 255, 0).to(torch.uint8)  # no single colour
+        return images
+
+
+class Looking:
+    """A descriptor that tells bright from dark, where it finds a face."""
+
+    card = DescriptorCard(name="looking", weights_sha256="0" * 64, licence=None)
+
+    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        bright = images[:, 1, 1, 1] >= 128
+        turn = (images[:, 1, 1, 1].float() - 60) / 50  # the dark ones lie apart from each other
+        apart = torch.stack([0 * turn, torch.cos(9 * turn), torch.sin(9 * turn)], dim=1)
+        rows = torch.where(bright[:, None], torch.eye(3)[0], apart)
+        return rows, images[:, 0, 0, 0] == 0
+
+
+def test_what_is_said_of_classes_and_faceless_images_is_what_slots_do(tmp_path: Path) -> None:
+    config = CalibrateConfig(
+        method="rejection", modes="1", target=0.1, attempts=3, min_acceptance=0.3
+    )
+    wanted = request(
+        tmp_path / "cal", generator="classes", theta=0.25, radius=0.1, anchors=256, samples=2048
+    )
+    found = calibrate(config, wanted, source=Classes(), descriptor=Looking())
+    document = found.document
+    behind = replace(
+        wanted, calibrator=tmp_path / "cal" / "calibrator.json", seed=1, out=tmp_path / "x"
+    )
+    opened = open_request(behind, source=Classes(), descriptor=Looking())
+    with closing(Maker(opened.source, None, opened.recipe())) as maker:
+        draws = maker.draws(Stream.SAMPLES, np.arange(20_000))
+    source: Any = opened.source
+    source.render(draws)
+    counts = source.counts
+    assert document["unaccepted"] > 0.1  # (1 - mean) ** 3 would be .05
+    assert counts["unaccepted"] / 20_000 == pytest.approx(document["unaccepted"], abs=0.03)
+    cost = document["images_per_image"]
+    assert cost["low"] - 0.03 < counts["proposals"] / 20_000 < cost["high"] + 0.03
+    announced = " ".join(document["announced"]["sentences"])
+    assert "come to the last of 3 proposals, which is kept whatever it is" in announced
+
+
 class Hidden:
     """The demo behind a service that takes a seed and nothing else."""
 
@@ -264,6 +382,32 @@ def test_a_run_decides_what_is_audited(fitted: Path) -> None:
     for name, value in (("anchors", 5), ("radius", 0.1), ("seed", 3)):
         with pytest.raises(ConfigError, match=f"--run has decided --{name} already"):
             resolved(run=fitted, **{name: value})
+
+
+def test_settings_from_elsewhere_hold_beside_a_run_where_it_has_not_decided(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ganaudit.toml").write_text(
+        'keep = "none"\nbatch = 7\nanchors = 5\nradius = 0.1\nshard = "0/2"\n'
+        '[calibrate]\nmodes = "2"\n'
+    )
+    monkeypatch.setenv("GANAUDIT_TIMEOUT_S", "12.5")
+    monkeypatch.setenv("GANAUDIT_DEVICE", "cuda")
+    config, wanted = resolved(run=fitted, device="cpu")
+    assert (config.mode_count, wanted.keep, wanted.batch) == (2, "none", 7)
+    assert (wanted.timeout_s, wanted.device) == (12.5, "cpu")  # a flag comes before the environment
+    assert (wanted.anchors, wanted.shard) == (128, None) and wanted.radius != 0.1  # as the run has
+    assert wanted.generator == "demo:collapsed"
+    (tmp_path / "ganaudit.toml").write_text('generator = "demo:healthy"\nset = ["psi=1"]\n')
+    wanted = resolved(run=fitted)[1]
+    assert (wanted.generator, wanted.set) == ("demo:healthy", ("psi=1",))
+    for wrong, said in (("batch = 'x'", "must be of type int"), ("trust = true", "would run code")):
+        (tmp_path / "ganaudit.toml").write_text(wrong)
+        with pytest.raises(ConfigError, match=said):
+            resolved(run=fitted)
+    (tmp_path / "ganaudit.toml").write_text("anchors = 'x'")  # the run has decided it
+    assert resolved(run=fitted)[1].anchors == 128
 
 
 def test_a_runs_word_is_not_enough_to_run_code_or_to_ask_a_service(

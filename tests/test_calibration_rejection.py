@@ -1,5 +1,6 @@
 """Rejection by embedding: what each probability must be, and what is left on fresh samples."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +364,24 @@ def test_rows_of_another_descriptor_are_refused() -> None:
     made = OutputFilter.restore(None, 9, {"radius": 0.25}, {"modes": MODES, "keep": KEEP})
     with pytest.raises(ValueError, match=r"rows must be \[N, 3\], got \[5, 4\]"):
         made.acceptance(np.zeros((5, 4), dtype=np.float32))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_rates_are_those_of_the_hits_and_no_more_memory_than_theirs(share: float) -> None:
+    rng = np.random.default_rng(0)
+    hits, weights = rng.random((40, 5000)) < share, rng.random(5000)
+    crowd = Crowd(
+        anchors=np.eye(40, dtype=np.float32),
+        slots=np.arange(40),
+        hits=hits,
+        rows=np.zeros((5000, 2), dtype=np.float32),
+        samples=np.arange(5000),
+        radius=RADIUS,
+        median=0.0,
+    )
+    tracemalloc.start()
+    rates = crowd.rates(weights)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(rates, hits @ weights / weights.sum())
+    assert most < 20 * hits.sum() + 2**17  # bytes

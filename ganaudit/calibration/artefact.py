@@ -74,8 +74,8 @@ class Artefact:
     def sample(self, count: int, *, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """Latents of slots start, start + 1, ...: [count, *latent_shape] float32.
 
-        They are those of images start, start + 1, ... of `ganaudit sample --calibrator` with the
-        same seed.
+        Of a calibrator that is written they are those of images start, start + 1, ... of
+        `ganaudit sample --calibrator` with the same seed.
 
         Raises:
           ConfigError: it is no calibrator of latents.

@@ -334,6 +334,24 @@ _BESIDE_A_RUN = ("generator", "set", "descriptor", "descriptor_card", "labels", 
     "max_failure_rate", "keep", "backend", "reference", "out", "resume", "dry_run")  # fmt: skip
 
 
+def _beside_a_run(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said beside a run, by a flag or elsewhere; settings that the run decides are its own.
+
+    Raises:
+      ConfigError: one of them is wrong.
+    """
+    said: dict[str, Any] = {}
+    for setting in survey(DiagnoseConfig)[0]:
+        value = flags.get(setting.name)
+        if value not in (None, ()):
+            said[setting.name] = value
+        elif setting.name in _BESIDE_A_RUN and setting.origin != "default":
+            if setting.problem:
+                raise ConfigError(setting.problem)
+            said[setting.name] = setting.value
+    return said
+
+
 def resolve_calibrate(flags: Mapping[str, Any]) -> tuple[CalibrateConfig, DiagnoseConfig]:
     """The request of a calibration and of the audits that it makes.
 
@@ -361,7 +379,7 @@ def resolve_calibrate(flags: Mapping[str, Any]) -> tuple[CalibrateConfig, Diagno
             raise ConfigError(f"--run has decided {names} already: leave it out")
         from ganaudit.fitting import request_of_run
 
-        request = request_of_run(config.run, {name: theirs[name] for name in given})
+        request = request_of_run(config.run, _beside_a_run(theirs))
     if request.shard is not None or request.output or request.calibrator is not None:
         raise ConfigError("a calibration has neither shard, output nor calibrator settings")
     return config, request

@@ -12,9 +12,11 @@ References:
   Liu et al., "AdaptiveMix: Improving GAN Training via Feature Space Shrinkage", CVPR 2023, Eq. 2
   and 6. The paper and its released code differ; the defaults are those of the paper, `release` is
   the code of its StyleGAN2. Ours: the noise (of F(x) in Eq. 2) stands on the target, which for
-  these distances is the same in distribution; the target is held constant, as released, where the
-  paper says nothing; the adversarial loss sees clean images unless `logits` is mixed-sum; one
-  lambda for the images of a call, as released, unless `lambda_scope` is sample. A pair of classes
+  these distances is the same in distribution; the adversarial loss sees clean images unless `logits` is mixed-sum; one
+  lambda for the images of a call, as released, unless `lambda_scope` is sample. Of the gradient
+  through the target the paper says nothing, and the released cosine has none. With l2 and l1 it is
+  kept unless `detach`: a ReLU network's F(x) lies below the mix of F(a) and F(b), and if only F(x)
+  may move, it is raised, and F(a) and F(b) with it, without end. A pair of classes
   mixes their one-hot labels too, where the released code takes those of the first image for both.
 """
 
@@ -81,7 +83,8 @@ class AdaptiveMix:
       alpha: of the symmetric Beta; 1: uniform.
       sigma: standard deviation of the noise on the target.
       sigma_scale: absolute; or rms, in units of each target's root mean square.
-      detach: the target is held constant: only F(x) is pulled.
+      detach: the target is held constant: only F(x) is pulled. Features then grow without bound
+        unless the distance is the cosine.
       weight: of the loss.
       logits: clean, or mixed-sum (needs pairing within).
       generator_step: the generator minimises it too, over pairs of fakes.
@@ -93,7 +96,7 @@ class AdaptiveMix:
     alpha: float = 1.0
     sigma: float = 0.05
     sigma_scale: Literal["absolute", "rms"] = "absolute"
-    detach: bool = True
+    detach: bool = False
     weight: float = 1.0
     logits: Logits = "clean"
     generator_step: bool = True
@@ -118,7 +121,7 @@ class AdaptiveMix:
         if name == "paper":
             return cls()
         if name == "release":
-            return cls(distance="cosine", pairing="within", logits="mixed-sum")
+            return cls(distance="cosine", pairing="within", detach=True, logits="mixed-sum")
         raise ConfigError(f"adaptivemix.preset must be paper or release, got {name!r:.80}")
 
     @classmethod

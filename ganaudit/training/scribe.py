@@ -25,7 +25,7 @@ from ganaudit.training.states import State, name_of, save_state
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 SAMPLES, AUDITS = "samples", "audits"
-_SETTLED = 5_000  # latents that batch statistics are measured on
+_SETTLED = 2_000  # latents that batch statistics are measured on
 _LOGGED = 200  # lines of the log that a training has, about
 _TOY_POINTS = 10_000
 Notice = Callable[[str], None]

@@ -81,7 +81,7 @@ def three_circles(*, points: int = 20_000, spread: float = 0.03, seed: int = _SE
     radii = (1.0, 2.0, 3.0)
     angles = rng.uniform(0, 2 * np.pi, points)
     lengths = np.asarray(radii)[np.arange(points) % 3] + spread * rng.standard_normal(points)
-    drawn = (lengths * np.stack([np.cos(angles), np.sin(angles)])).T
+    drawn = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     middles = (np.arange(_SECTORS) + 0.5) * 2 * np.pi / _SECTORS
     around = np.stack([np.cos(middles), np.sin(middles)], axis=1)
     centres = np.concatenate([radius * around for radius in radii])

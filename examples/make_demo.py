@@ -9,13 +9,16 @@ writes
     collapsed.safetensors  the same GAN with a planted collapse: 8 % of all latents
                            render nearly the same digit
 
-and prints what was measured on them. All is trained here, on the 1,797 digits that come with
-scikit-learn; about twelve minutes on one core. `--steps 20` makes useless ones in seconds.
+and prints what was measured on them. The GAN is trained by `ganaudit train`, the descriptor here,
+on the 1,797 digits that come with scikit-learn; about fifteen minutes on one core. `--steps 20`
+makes useless ones in seconds.
 """
 
 import argparse
-import copy
 import math
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +30,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ganaudit.checkpoints.native import save_native
+from ganaudit.checkpoints.opened import open_network
 from ganaudit.networks.collapsed import CollapsedGenerator
-from ganaudit.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ganaudit.networks.dcgan import DCGANGenerator
 from ganaudit.networks.digit_embedder import DigitEmbedder
 
 SIZE = 16  # pixels
@@ -52,7 +56,10 @@ def main() -> None:
     embedder = train_embedder(trained_on, steps=max(1, options.steps // 5), rng=rng)
     measured = measure(embedder, held_out, rng=rng)
     print(measured)
-    healthy = train_generator(images, steps=options.steps, rng=rng)
+    with tempfile.TemporaryDirectory() as folder:
+        healthy = train_generator(
+            images, steps=options.steps, seed=options.seed, folder=Path(folder)
+        )
     judge = fit_judge(images, classes)
     samples = min(SAMPLES, 100 * options.steps)  # a short trial also measures less
     collapsed = plant_collapse(
@@ -63,7 +70,7 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     training = (
-        f"scikit-learn's 1,797 handwritten digits at {SIZE}x{SIZE}; "
+        f"scikit-learn's 1,797 handwritten digits at {SIZE}x{SIZE}; ganaudit train, by "
         f"examples/make_demo.py --steps {options.steps} --seed {options.seed}"
     )
     save_native(
@@ -219,65 +226,29 @@ def measure(
 # --- The generator ------------------------------------------------------------------------
 
 
-def train_generator(images: Tensor, *, steps: int, rng: torch.Generator) -> DCGANGenerator:
-    """A GAN with the non-saturating loss, R1 and shifted images; returns the averaged weights.
+COMMAND = (
+    "--data digits.npz --arch dcgan --loss non-saturating --set loss.r1=1 --set loss.r1_every=4 "
+    f"--reg diffaugment --set diffaugment.policy=translation --latent-size {LATENT_SIZE} "
+    "--set generator.width=16 --set discriminator.width=16 --set discriminator.spread=true "
+    "--set optim.lr=1e-3 --set optim.beta1=0 --set optim.beta2=0.99 --set optim.decay=linear "
+    "--batch 64"
+)
 
-    Goodfellow et al. (2014); Mescheder et al. (2018), R1; Zhao et al. (2020), both real and
-    generated images are augmented in front of the discriminator.
+
+def train_generator(images: Tensor, *, steps: int, seed: int, folder: Path) -> DCGANGenerator:
+    """The averaged generator of `ganaudit train`, as anybody would train one.
+
+    The loss is non-saturating with R1; real and generated images are shifted in front of the
+    discriminator, which sees how much a batch varies. 1,797 images are few.
     """
-    batch, r1_weight, r1_every, averaging = 64, 1.0, 4, 0.999
-    generator = DCGANGenerator(**GENERATOR)
-    discriminator = DCGANDiscriminator(width=16, channels=1, size=SIZE)
-    averaged = copy.deepcopy(generator)
-    betas = (0.0, 0.99)
-    generator_optimizer = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=betas)
-    optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=betas)
-    for step in range(steps):
-        for group in (*generator_optimizer.param_groups, *optimizer.param_groups):
-            group["lr"] = 1e-3 * min(1, 2 * (1 - step / steps))  # falls in the second half
-        real = images[torch.randint(len(images), (batch,), generator=rng)]
-        real = shift(real, rng=rng).requires_grad_()
-        generated = generator(torch.randn(batch, LATENT_SIZE, generator=rng))
-        real_logits = discriminator(real)
-        generated_logits = discriminator(shift(generated.detach(), rng=rng))
-        loss = F.softplus(-real_logits).mean() + F.softplus(generated_logits).mean()
-        if step % r1_every == 0:
-            (slope,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
-            loss = loss + r1_weight / 2 * r1_every * slope.square().sum(dim=(1, 2, 3)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-        loss = F.softplus(-discriminator(shift(generated, rng=rng))).mean()
-        generator_optimizer.zero_grad()
-        loss.backward()
-        generator_optimizer.step()
-        weight = min(averaging, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(averaged.parameters(), generator.parameters(), strict=True):
-                mean.lerp_(value, 1 - weight)
-    return settle(averaged, rng=rng)
-
-
-def shift(images: Tensor, *, rng: torch.Generator, reach: float = 1.5) -> Tensor:
-    """Images moved by up to `reach` pixels both ways, background coming in."""
-    moves = torch.eye(2, 3).repeat(len(images), 1, 1)
-    moves[:, :, 2] = (torch.rand(len(images), 2, generator=rng) * 2 - 1) * reach * 2 / SIZE
-    grid = F.affine_grid(moves, list(images.shape), align_corners=False)
-    return F.grid_sample(images + 1, grid, align_corners=False) - 1
-
-
-@torch.no_grad()
-def settle(generator: DCGANGenerator, *, rng: torch.Generator) -> DCGANGenerator:
-    """Measures the batch statistics anew, for the averaged weights."""
-    for layer in generator.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # the plain mean over the batches below
-    generator.train()
-    for _ in range(20):
-        generator(torch.randn(500, LATENT_SIZE, generator=rng))
-    return generator.eval().requires_grad_(False)
+    np.savez(folder / "digits.npz", images=((images + 1) * 127.5).round().to(torch.uint8).numpy())
+    words = ["train", *COMMAND.split(), "--steps", str(steps), "--seed", str(seed)]
+    print("ganaudit", *words)
+    program = [sys.executable, "-c", "from ganaudit.cli import main; main()"]
+    subprocess.run([*program, *words, "--out", "training"], cwd=folder, check=True)
+    trained = open_network(folder / "training" / "generator.safetensors").module
+    assert isinstance(trained, DCGANGenerator)
+    return trained
 
 
 # --- The planted collapse -----------------------------------------------------------------

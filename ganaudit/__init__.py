@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from ganaudit.calibrating import calibrate as calibrate
     from ganaudit.config import CalibrateConfig as CalibrateConfig
     from ganaudit.config import DiagnoseConfig as DiagnoseConfig
+    from ganaudit.config import TrainConfig as TrainConfig
     from ganaudit.pipeline import Audit as Audit
     from ganaudit.pipeline import diagnose as diagnose
     from ganaudit.scores import mccs as mccs
     from ganaudit.scores import mccs_reference_code as mccs_reference_code
+    from ganaudit.training.runs import Training as Training
+    from ganaudit.training.runs import train as train
 
 _HOMES = {
     "Audit": "pipeline",
@@ -28,6 +31,9 @@ _HOMES = {
     "diagnose": "pipeline",
     "mccs": "scores",
     "mccs_reference_code": "scores",
+    "train": "training.runs",
+    "TrainConfig": "config",
+    "Training": "training.runs",
 }
 __all__ = list(_HOMES)
 

@@ -64,6 +64,53 @@ def fidelity(real: NDArray[np.float32], generated: NDArray[np.float32], *, k: in
     return Fidelity(rows, frechet, kernel, k, density, coverage)
 
 
+def jackknifed(
+    real: NDArray[np.float32], generated: NDArray[np.float32], *, k: int = 5, groups: int = 10
+) -> dict[str, Interval]:
+    """Intervals of Fréchet distance, density and coverage at this many rows.
+
+    The delete-a-group jackknife: rows i, i + groups, ... of both sides are left out together, and
+    the spread of the figures without each group is scaled up to that of the whole (Quenouille 1956;
+    Efron and Stein 1981). An interval is of the figure's mean at so many rows: its bias, which is
+    the reason to compare at equal numbers only, stays in it.
+
+    Args:
+      real: [R, D] float32 unit rows in random order; the shorter side decides how many are used.
+      generated: [G, D] likewise.
+      k: of `density_and_coverage`.
+      groups: at least 3; so many evaluations more than without intervals.
+
+    Returns:
+      frechet_distance, density and coverage, each with its 95 % interval by Student t. On Gaussian
+      rows (400 a side, 8 and 32 dimensions) they held the mean in 91 to 100 % of 150 draws: that of
+      coverage is too wide.
+
+    Raises:
+      ValueError: as the functions above and below; too few groups, or rows for so many.
+    """
+    rows = min(len(real), len(generated), ROWS)
+    if not 3 <= groups <= rows // (k + 2):
+        raise ValueError(f"groups must be in [3, rows / (k + 2)], got {groups} of {rows} rows")
+    real, generated = real[:rows], generated[:rows]
+
+    def figures(kept: NDArray[np.bool_]) -> tuple[float, float, float]:
+        sides = real[kept], generated[kept]
+        return frechet_distance(*sides), *density_and_coverage(*sides, k=k)
+
+    group = np.arange(rows) % groups
+    whole = figures(group >= 0)
+    without = np.array([figures(group != left) for left in range(groups)])  # [groups, 3]
+    errors = np.sqrt((groups - 1) * without.var(axis=0))
+    halves = stats.t.ppf((1 + CONFIDENCE) / 2, groups - 1) * errors
+    most = (np.inf, np.inf, 1.0)
+    return {
+        name: Interval(one, max(0.0, one - half), min(top, one + half))
+        for name, one, half, top in zip(
+            ("frechet_distance", "density", "coverage"), whole, halves, most, strict=True
+        )
+    }
+
+
 def block_of(rows: int) -> int:
     """Rows of a block of the kernel distance: the usual 1,000, or a sixteenth of fewer rows."""
     return min(1000, max(_SMALL_BLOCK, rows // 16))

@@ -7,12 +7,14 @@ import literal
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from ganaudit import fidelity as module
 from ganaudit.fidelity import (
     density_and_coverage,
     fidelity,
     frechet_distance,
+    jackknifed,
     kernel_distance,
 )
 from ganaudit.intervals import Interval
@@ -446,3 +448,45 @@ def test_blocks_of_the_kernel_distance_leave_enough_of_them_for_an_interval(
 def test_2000_rows_are_enough_for_an_interval_of_the_kernel_distance() -> None:
     found = fidelity(cloud(2000, 8, 1), cloud(2000, 8, 2)).kernel_distance
     assert found.low is not None and found.low < found.estimate < found.high
+
+
+# -- intervals -------------------------------------------------------------------------------
+
+
+def test_jackknifed_figures_are_those_of_all_rows() -> None:
+    real, generated = cloud(90, 4, 40), cloud(70, 4, 41)
+    found = jackknifed(real, generated, k=3, groups=7)
+    assert found["frechet_distance"].estimate == frechet_distance(real[:70], generated)
+    density, coverage = density_and_coverage(real[:70], generated, k=3)
+    assert (found["density"].estimate, found["coverage"].estimate) == (density, coverage)
+
+
+def test_a_jackknife_of_a_mean_would_be_its_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The density's function is replaced by a mean, of which the standard error is known."""
+    real, generated = cloud(60, 4, 42), cloud(60, 4, 43)
+    monkeypatch.setattr(
+        module, "density_and_coverage", lambda real, rows, k: (2 + float(rows[:, 0].mean()), 0.5)
+    )
+    found = jackknifed(real, generated, groups=6)["density"]
+    means = np.array([generated[group::6, 0].mean() for group in range(6)], dtype=np.float64)
+    half = stats.t.ppf(0.975, 5) * means.std(ddof=1) / np.sqrt(6)
+    assert found.low is not None and found.high is not None
+    assert found.high - found.estimate == pytest.approx(half, rel=1e-5)
+    assert found.estimate - found.low == pytest.approx(half, rel=1e-5)
+
+
+def test_intervals_keep_to_what_can_be() -> None:
+    rows = cloud(80, 3, 44)
+    found = jackknifed(rows, rows, k=2, groups=4)
+    assert found["frechet_distance"].low == 0
+    assert found["coverage"].high == 1
+
+
+def test_a_jackknife_needs_groups_and_rows_for_them() -> None:
+    rows = cloud(40, 3, 45)
+    with pytest.raises(
+        ValueError, match="groups must be in .*, got 2 of 40 rows"
+    ):
+        jackknifed(rows, rows, groups=2)
+    with pytest.raises(ValueError, match="got 6 of 40 rows"):
+        jackknifed(rows, rows, k=5, groups=6)

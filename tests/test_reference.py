@@ -505,3 +505,34 @@ def test_a_service_without_an_end_is_a_generator(config: Make) -> None:
     request = open_request(config(reference="demo"), source=Endless(), descriptor=Pixels())
     with pytest.raises(ConfigError, match="--reference demo is a generator"):
         Reference(request)
+
+
+class Collection:
+    """Toy images of numbered seeds: a finite collection that nobody can open by a name."""
+
+    seedable = True
+
+    def __init__(self, count: int) -> None:
+        self.size: int | None = count
+        self.identity = {"count": count}
+
+    def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:
+        yield from zip(draws.index.tolist(), images_of(10_000 + draws.index), strict=True)
+
+
+def test_a_collection_object_stands_for_a_reference(config: Make) -> None:
+    request = config(reference="what I have", **SCALE)
+    found = diagnose(request, source=Toy(), descriptor=Pixels(), reference=Collection(400)).report
+    section = found["reference"]
+    assert section["folder"] == "what I have" and section["images"] == 400
+    again = config(reference="what I have", resume=True, **SCALE)
+    with pytest.raises(ConfigError, match="--reference"):
+        diagnose(again, source=Toy(), descriptor=Pixels(), reference=Collection(401))
+
+
+def test_an_object_without_an_end_is_no_reference(config: Make) -> None:
+    endless = Collection(400)
+    endless.size = None
+    request = config(reference="endless", **SCALE)
+    with pytest.raises(ConfigError, match="--reference endless is a generator"):
+        diagnose(request, source=Toy(), descriptor=Pixels(), reference=endless)

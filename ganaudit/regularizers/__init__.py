@@ -42,6 +42,17 @@ class Regularizers:
     pair: AdvLatGANDiv | ModeSeeking | None = None
     augment: DiffAugment | None = None
 
+    def by_name(self) -> dict[str, Any]:
+        """Those that were asked for, by their keys in `REGULARIZERS`."""
+        pair = "mode-seeking" if isinstance(self.pair, ModeSeeking) else "advlatgan-div"
+        named = {
+            "adaptivemix": self.adaptivemix,
+            "advlatgan-qua": self.qua,
+            pair: self.pair,
+            "diffaugment": self.augment,
+        }
+        return {name: one for name, one in named.items() if one is not None}
+
 
 def parse(names: tuple[str, ...], options: Mapping[str, Mapping[str, str]]) -> Regularizers:
     """The regularisers that were asked for by name.

@@ -12,8 +12,9 @@ References:
   Liu et al., "AdaptiveMix: Improving GAN Training via Feature Space Shrinkage", CVPR 2023, Eq. 2
   and 6. The paper and its released code differ; the defaults are those of the paper, `release` is
   the code of its StyleGAN2. Ours: the noise (of F(x) in Eq. 2) stands on the target, which for
-  these distances is the same in distribution; the adversarial loss sees clean images unless `logits` is mixed-sum; one
-  lambda for the images of a call, as released, unless `lambda_scope` is sample. Of the gradient
+  these distances is the same in distribution; the adversarial loss sees clean images unless
+  `logits` is mixed-sum; one lambda for the images of a call, as released, unless `lambda_scope` is
+  sample. Of the gradient
   through the target the paper says nothing, and the released cosine has none. With l2 and l1 it is
   kept unless `detach`: a ReLU network's F(x) lies below the mix of F(a) and F(b), and if only F(x)
   may move, it is raised, and F(a) and F(b) with it, without end. A pair of classes

@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ganaudit import fidelity
 from ganaudit.config import DiagnoseConfig, TrainConfig, split_owned
 from ganaudit.generators import Source
 from ganaudit.pipeline import diagnose
 from ganaudit.runner import Progress
+from ganaudit.scoring import valid_rows
+from ganaudit.starting import REFERENCE
+from ganaudit.store import Store
 from ganaudit.training.recipe import OWNERS
 from ganaudit.training.toys import TOYS, covered
 
 TOY = "toy:"
+_MOST_ROWS, _FEWEST_ROWS = 4_000, 100  # of either side, for intervals
 
 
 def audit(
@@ -63,7 +68,16 @@ def audit(
         progress=progress,
         notice=notice,
     )
-    return figures_of(found.report)
+    return figures_of(found.report) | _with_intervals(found.folder, config.audit_samples)
+
+
+def _with_intervals(folder: Path, samples: int) -> dict[str, Any]:
+    """Fréchet distance, density and coverage again, from the rows of a run, with intervals."""
+    real = valid_rows(Store(folder / REFERENCE), first=0, stop=2 * samples, most=_MOST_ROWS)
+    generated = valid_rows(Store(folder), first=0, stop=samples, most=_MOST_ROWS)
+    if min(len(real), len(generated)) < _FEWEST_ROWS:
+        return {}
+    return {name: one.figures() for name, one in fidelity.jackknifed(real, generated).items()}
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,18 +112,13 @@ class Recipe:
 
     def shown(self) -> dict[str, Any]:
         """As JSON values."""
-        chosen = {
-            name: asdict(value)
-            for name, value in vars(self.regularizers).items()
-            if value is not None
-        }
         return {
             "arch": self.arch,
             "generator": asdict(self.generator),
             "discriminator": asdict(self.discriminator),
             "conditional": self.conditional,
             "loss": {"name": self.loss.name, **asdict(self.settings)},
-            "regularizers": chosen,
+            "regularizers": {n: asdict(r) for n, r in self.regularizers.by_name().items()},
             "optim": asdict(self.optim),
             "batch": self.batch,
             "steps": self.steps,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from ganaudit import fidelity
 from ganaudit.config import DiagnoseConfig, TrainConfig, split_owned
+from ganaudit.errors import ConfigError
 from ganaudit.generators import Source
+from ganaudit.opening import open_request
 from ganaudit.pipeline import diagnose
+from ganaudit.reference import Reference
 from ganaudit.runner import Progress
 from ganaudit.scoring import valid_rows
 from ganaudit.starting import REFERENCE
@@ -21,6 +25,20 @@ from ganaudit.training.toys import TOYS, covered
 
 TOY = "toy:"
 _MOST_ROWS, _FEWEST_ROWS = 4_000, 100  # of either side, for intervals
+
+
+def check(config: TrainConfig, real: Source) -> None:
+    """Refuse audits that cannot be, before anything is trained.
+
+    Raises:
+      ConfigError: the descriptor cannot be opened, its reach is not known, or the training images
+        are too few to be compared with.
+    """
+    request = open_request(_request(config, "training data", out=None), source=real)
+    try:
+        Reference(request, source=real)
+    except ConfigError as error:
+        raise ConfigError(f"the audits cannot be made: {error}") from error
 
 
 def audit(
@@ -46,38 +64,48 @@ def audit(
     """
     if out.exists():  # of a training that was interrupted after this audit
         shutil.rmtree(out)
-    options = split_owned(config.set, OWNERS)["descriptor"]
     found = diagnose(
-        DiagnoseConfig(
-            generator=f"checkpoint:{generator}",
-            descriptor=config.descriptor,
-            set=tuple(f"descriptor.{key}={value}" for key, value in options.items()),
-            theta=config.theta,
-            radius=config.radius,
-            anchors=config.audit_anchors,
-            samples=config.audit_samples,
-            reference="training data",
-            plugin=config.plugin,
-            trust=config.trust,
-            workers=1,
-            device=device,
-            seed=config.seed,
-            out=out,
-        ),
+        replace(_request(config, f"checkpoint:{generator}", out=out), device=device),
         reference=real,
         progress=progress,
         notice=notice,
     )
-    return figures_of(found.report) | _with_intervals(found.folder, config.audit_samples)
+    slots = min(found.report["reference"]["images"], config.audit_anchors + config.audit_samples)
+    return figures_of(found.report) | _with_intervals(
+        found.folder, real=slots, samples=config.audit_samples
+    )
 
 
-def _with_intervals(folder: Path, samples: int) -> dict[str, Any]:
-    """Fréchet distance, density and coverage again, from the rows of a run, with intervals."""
-    real = valid_rows(Store(folder / REFERENCE), first=0, stop=2 * samples, most=_MOST_ROWS)
-    generated = valid_rows(Store(folder), first=0, stop=samples, most=_MOST_ROWS)
-    if min(len(real), len(generated)) < _FEWEST_ROWS:
+def _request(config: TrainConfig, generator: str, *, out: Path | None) -> DiagnoseConfig:
+    options = split_owned(config.set, OWNERS)["descriptor"]
+    return DiagnoseConfig(
+        generator=generator,
+        descriptor=config.descriptor,
+        set=tuple(f"descriptor.{key}={value}" for key, value in options.items()),
+        theta=config.theta,
+        radius=config.radius,
+        anchors=config.audit_anchors,
+        samples=config.audit_samples,
+        reference="training data",
+        plugin=config.plugin,
+        trust=config.trust,
+        workers=1,
+        device=config.device,
+        seed=config.seed,
+        out=out,
+    )
+
+
+def _with_intervals(folder: Path, *, real: int, samples: int) -> dict[str, Any]:
+    """Fréchet distance, density and coverage again, from the rows of a run, with intervals.
+
+    `real` and `samples` are slots of the reference and of the run.
+    """
+    theirs = valid_rows(Store(folder / REFERENCE), first=0, stop=real, most=_MOST_ROWS)
+    ours = valid_rows(Store(folder), first=0, stop=samples, most=_MOST_ROWS)
+    if min(len(theirs), len(ours)) < _FEWEST_ROWS:
         return {}
-    return {name: one.figures() for name, one in fidelity.jackknifed(real, generated).items()}
+    return {name: one.figures() for name, one in fidelity.jackknifed(theirs, ours).items()}
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from ganaudit.files import free_folder, json_text, write_output
 from ganaudit.report import canonical
 from ganaudit.report import training as page
 from ganaudit.runner import Progress, silent
-from ganaudit.training import documents, loop
+from ganaudit.training import audits, documents, loop
+from ganaudit.training.batches import Batches
 from ganaudit.training.data import TrainingData, read_training_data
 from ganaudit.training.recipe import Recipe, resolve_recipe
 from ganaudit.training.scribe import Scribe
@@ -94,6 +95,8 @@ def train(
     data = read(config, progress=progress) if data is None else data
     recipe = recipe_of(config, data)
     fabric = _fabric(config)
+    if config.descriptor is not None and not data.are_points:
+        audits.check(config, data.source())
     saved = _begin(out, config, recipe, data)
     for line in lines_of(_configuration(config, recipe, data)):
         notice(line)
@@ -131,7 +134,9 @@ def recipe_of(config: TrainConfig, data: TrainingData) -> Recipe:
     """What a request says for its data."""
     if len(data) < 2:
         raise ConfigError(f"{config.data} holds {len(data)} images; at least 2 are needed")
-    return resolve_recipe(config, image_shape=data.image_shape, num_labels=data.num_labels)
+    recipe = resolve_recipe(config, image_shape=data.image_shape, num_labels=data.num_labels)
+    Batches(len(data), recipe.batch, recipe.seed)  # refuses a batch that there are no images for
+    return recipe
 
 
 def outlook(config: TrainConfig) -> dict[str, Any]:
@@ -143,6 +148,8 @@ def outlook(config: TrainConfig) -> dict[str, Any]:
     data = read(config)
     recipe = recipe_of(config, data)
     _fabric(config)
+    if config.descriptor is not None and not data.are_points:
+        audits.check(config, data.source())
     state = make_state(recipe)
     return _configuration(config, recipe, data) | {"parameters": documents.parameters(state)}
 

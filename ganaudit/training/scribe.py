@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganaudit.checkpoints.native import save_native
 from ganaudit.config import TrainConfig
-from ganaudit.errors import GanauditError
+from ganaudit.errors import GanauditError, SourceError
 from ganaudit.files import FULL, write_output
 from ganaudit.grids import encode_png
 from ganaudit.runner import Progress
@@ -189,14 +189,18 @@ class Scribe:
         if self._data.are_points:
             figures = toy_figures(self._config.data, self._points(generator, _TOY_POINTS))
         else:
-            figures = audit(
-                self._config,
-                self._out / GENERATOR,
-                self._data.source(),
-                self._out / AUDITS / name_of(step),
-                device=str(self._device),
-                progress=lambda what, done, total: self._progress(f"audit: {what}", done, total),
-                notice=self._notice,
-            )
+            try:
+                figures = audit(
+                    self._config,
+                    self._out / GENERATOR,
+                    self._data.source(),
+                    self._out / AUDITS / name_of(step),
+                    device=str(self._device),
+                    progress=lambda what, done, all_: self._progress(f"audit: {what}", done, all_),
+                    notice=self._notice,
+                )
+            except SourceError as error:  # an untrained generator need not give a face
+                self._notice(f"step {step:,} was not audited: {error}")
+                return
         if figures:
             self._journal.audit(step, figures)

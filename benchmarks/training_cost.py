@@ -1,7 +1,7 @@
 """What a training step costs with a regulariser, against the same step without.
 
     python benchmarks/training_cost.py [--sizes 32 64] [--width 16] [--batch 64] [--rounds 15]
-        [--threads 1] [--device cpu]
+        [--timed 4] [--threads 1] [--device cpu]
 
 A DCGAN of the given width on random pixels (what they show costs nothing), through the library's
 own loop. All variants take turns, four timed steps each a round, in an order that turns too;
@@ -35,7 +35,7 @@ from ganaudit.training.recipe import Recipe, resolve_recipe
 from ganaudit.training.states import State, make_state
 
 IMAGES, LATENT_SIZE = 512, 100
-TIMED = 4  # steps of a turn; the one before and the one after it are not timed
+AROUND = 2  # steps of a turn that are not timed: the first, and the last, after which a loop ends
 PLAIN, RELEASE, PEER = "plain", "adaptivemix as released", "its three passes"
 VARIANTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # regularisers, settings
     PLAIN: ((), ()),
@@ -94,12 +94,13 @@ class Runner:
     data: TrainingData
     state: State
     judge: type[Judge]
+    timed: int
     step: int = 0
 
     def turn(self) -> float:
         """Seconds of a step, a mean over some."""
         times: list[float] = []
-        stop = self.step + TIMED + 2
+        stop = self.step + self.timed + AROUND
         with judged_by(self.judge):
             ending = loop.train(
                 self.fabric,
@@ -112,7 +113,7 @@ class Runner:
         if ending.status != "finished":
             raise RuntimeError(ending.message)
         self.step = stop
-        return (times[TIMED] - times[0]) / TIMED
+        return (times[self.timed] - times[0]) / self.timed
 
     def _now(self) -> float:
         if self.fabric.device.type == "cuda":
@@ -120,7 +121,9 @@ class Runner:
         return time.perf_counter()
 
 
-def runner(fabric: Any, data: TrainingData, name: str, width: int, batch: int) -> Runner:
+def runner(
+    fabric: Any, data: TrainingData, name: str, *, width: int, batch: int, timed: int
+) -> Runner:
     """The runner of a variant, before its first step."""
     reg, settings = VARIANTS[name]
     config = TrainConfig(
@@ -134,7 +137,7 @@ def runner(fabric: Any, data: TrainingData, name: str, width: int, batch: int) -
     )
     recipe = resolve_recipe(config, image_shape=data.image_shape, num_labels=0)
     judge = ThreePasses if name == PEER else Judge
-    return Runner(fabric, recipe, data, make_state(recipe), judge)
+    return Runner(fabric, recipe, data, make_state(recipe), judge, timed)
 
 
 def pixels(size: int) -> TrainingData:
@@ -202,7 +205,9 @@ def _verdict(met: bool) -> str:
     return "met" if met else "SHORT"
 
 
-def run(sizes: Sequence[int], *, width: int, batch: int, rounds: int, device: str) -> None:
+def run(
+    sizes: Sequence[int], *, width: int, batch: int, rounds: int, timed: int, device: str
+) -> None:
     """Measure and print every size."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -213,7 +218,7 @@ def run(sizes: Sequence[int], *, width: int, batch: int, rounds: int, device: st
             data = pixels(size)
 
             def make(name: str, data: TrainingData = data) -> Runner:
-                return runner(fabric, data, name, width, batch)
+                return runner(fabric, data, name, width=width, batch=batch, timed=timed)
 
             print(f"\nDCGAN, {size} pixels, width {width}, batch {batch}, {rounds} rounds\n")
             print("\n".join(table(measure(make, rounds))), flush=True)
@@ -226,6 +231,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--timed", type=int, default=4, help="steps of a turn")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
@@ -235,6 +241,7 @@ def main() -> None:
         width=options.width,
         batch=options.batch,
         rounds=options.rounds,
+        timed=options.timed,
         device=options.device,
     )
 

@@ -358,6 +358,21 @@ def test_a_dry_run_writes_nothing(ganaudit: Run, form: str) -> None:
         assert "96 slots, the first image 16 x 16" in ended.out
 
 
+@pytest.mark.parametrize("form", ["rich", "json"])
+def test_a_dry_run_of_a_training_writes_nothing(ganaudit: Run, form: str) -> None:
+    before = sorted(Path().rglob("*"))
+    words = ("train", "--data", "toy:ring", "--steps", "7", "--reg", "adaptivemix")
+    ended = ganaudit(*words, "--dry-run", "--format", form)
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(Path().rglob("*")) == before
+    if form == "json":
+        outlook = json.loads(ended.out)
+        assert outlook["recipe"]["steps"] == 7 and outlook["origins"]["steps"] == "flag"
+        assert set(outlook["parameters"]) == {"generator", "discriminator"}
+    else:
+        assert "adaptivemix.sigma" in ended.out and "40802" in ended.out.replace(",", "")
+
+
 def test_plugins_are_listed_and_explained(ganaudit: Run) -> None:
     names = {entry["name"] for entry in json.loads(ganaudit("plugins", "--format", "json").out)}
     assert {"demo", "python", "images", "embeddings", "checkpoint", "digits", "onnx"} <= names

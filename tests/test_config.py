@@ -10,9 +10,11 @@ from ganaudit.config import (
     CheckConfig,
     CheckFormat,
     DiagnoseConfig,
+    TrainConfig,
     check_seed,
     split_options,
     split_outputs,
+    split_owned,
 )
 from ganaudit.errors import ConfigError
 
@@ -223,3 +225,83 @@ def test_a_check_that_is_malformed_is_refused(wrong: dict[str, object], message:
 def test_the_edges_of_a_check_pass() -> None:
     found = CheckConfig(max_samples=512, inconclusive="fail", max=("x" * 4096,))
     assert found.max_samples == 512
+
+
+# A training
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": ""}, "--data is needed: a folder, a zip, an npz or idx file of pictures, or toy"),
+        ({"data": "a\x1bb"}, "--data must be printable UTF-8 text"),
+        ({"arch": "\udcff"}, "--arch must be printable UTF-8 text"),
+        ({"reg": ("x" * 4097,)}, "--reg must be printable UTF-8 text"),
+        ({"set": ("optim.lr=\n",)}, "--set must be printable UTF-8 text"),
+        ({"labels": "\x07"}, "--labels must be printable UTF-8 text"),
+        ({"steps": 0}, "--steps must be at least 1, got 0"),
+        ({"batch": 0}, "--batch must be at least 1, got 0"),
+        ({"latent_size": 0}, "--latent-size must be at least 1, got 0"),
+        ({"size": 0}, "--size must be at least 1, got 0"),
+        ({"devices": 0}, "--devices must be at least 1, got 0"),
+        ({"snapshot_every": 0}, "--snapshot-every must be at least 1, got 0"),
+        ({"audit_anchors": 0}, "--audit-anchors must be at least 1, got 0"),
+        ({"audit_samples": 0}, "--audit-samples must be at least 1, got 0"),
+        ({"audit_every": -1}, "--audit-every must be at least 0, got -1"),
+        ({"audit_every": 5}, "--audit-every needs the --descriptor that the audits use"),
+        ({"steps": 5, "kimg": 5.0}, "--steps and --kimg exclude each other: say one of them"),
+        ({"kimg": 0.0}, "--kimg must be positive and below 1e9, got 0"),
+        ({"kimg": math.nan}, "--kimg must be positive and below 1e9, got nan"),
+        ({"kimg": 1e9}, r"--kimg must be positive and below 1e9, got 1e\+09"),
+        ({"channels": 2}, r"--channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
+        ({"precision": "8"}, "--precision must be one of 32, bf16, 16, got '8'"),
+        ({"fit": "stretch"}, "--fit must be one of refuse, crop, pad, resize, got 'stretch'"),
+        ({"format": "xml"}, "--format must be one of rich, json, got 'xml'"),
+        ({"theta": 0.0}, r"--theta must be in \[1e-06, 1\], a fraction of pi, got 0.0"),
+        ({"radius": 1.01}, r"--radius must be in \[1e-06, 1\], a fraction of pi, got 1.01"),
+        ({"seed": -1}, r"seed must be in \[0, 2\*\*63\), got -1"),
+    ],
+)
+def test_a_training_that_is_malformed_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        TrainConfig(**({"data": "toy:ring"} | wrong))
+    assert caught.value.exit_code == 2 and len(str(caught.value)) < 300
+
+
+def test_the_edges_of_a_training_pass() -> None:
+    found = TrainConfig(
+        data="x", steps=1, batch=1, size=1, channels=3, devices=1, audit_every=0, theta=1.0
+    )
+    assert found.audit_every == 0
+    assert TrainConfig(data="x", audit_every=5, descriptor="digits").audit_every == 5
+
+
+def test_regularisers_are_named_by_commas_or_one_by_one() -> None:
+    assert TrainConfig(data="x", reg=("a, b", "c", "")).regularizers == ("a", "b", "c")
+    assert TrainConfig(data="x").regularizers == ()
+
+
+def test_a_training_is_shown_as_json() -> None:
+    shown = json.loads(json.dumps(TrainConfig(data="x", out=Path("y"), reg=("a",)).shown()))
+    assert (shown["data"], shown["out"], shown["reg"], shown["steps"]) == ("x", "y", ["a"], None)
+    assert "origins" not in shown
+
+
+def test_every_owner_gets_its_own_options() -> None:
+    pairs = ("optim.lr=1e-3", "loss.r1=2", "optim.ema=0", "loss.x.y=a=b")
+    assert split_owned(pairs, ("optim", "loss", "generator")) == {
+        "optim": {"lr": "1e-3", "ema": "0"},
+        "loss": {"r1": "2", "x.y": "a=b"},
+        "generator": {},
+    }
+
+
+@pytest.mark.parametrize("pair", ["lr=1", "optim.lr", "optim.=1", "=1", "", "other.lr=1", ".=1"])
+def test_an_option_without_an_owner_a_key_or_a_value_is_refused(pair: str) -> None:
+    with pytest.raises(ConfigError, match="--set wants OWNER.KEY=VALUE, OWNER one of optim, loss"):
+        split_owned((pair,), ("optim", "loss"))
+
+
+def test_an_owners_option_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--set optim.lr is given twice"):
+        split_owned(("optim.lr=1", "loss.lr=1", "optim.lr=2"), ("optim", "loss"))

@@ -170,3 +170,27 @@ def test_thin_a_collapsed_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for name in ("run", "after")
     ]
     assert rates[1]["high"] < rates[0]["low"] / 2
+
+
+def test_train_a_model_that_does_not_collapse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    small = "--set generator.width=4 --set discriminator.width=4"
+    smaller = {
+        "-n 5000": "-n 200",
+        "--steps 5000": f"--steps 4 {small} --audit-anchors 64 --audit-samples 96",
+        "--steps 10000": "--steps 6",
+        "step-00010000": "step-00000006",
+        "--steps 2000": "--steps 8 --snapshot-every 8",
+        "steps=2000": "steps=2",
+    }
+    text = (DOCS / "train.md").read_text("utf-8")
+    assert all(size in text for size in smaller)
+    assert run_page(DOCS / "train.md", folder, monkeypatch, instead=smaller) == 6
+    found = json.loads(Path("model/training.json").read_text())
+    assert (found["status"], found["steps"]) == ("finished", 6)
+    assert [audit["step"] for audit in found["audits"]] == [0, 4, 6]
+    assert len(list(Path("samples/images").glob("*.png"))) == 64
+    assert json.loads(Path("ring/training.json").read_text())["steps"] == 8

@@ -1,5 +1,6 @@
 """The documents say what the program does: every option is there, and what they show runs."""
 
+import inspect
 import re
 import subprocess
 from dataclasses import fields
@@ -20,13 +21,22 @@ from ganaudit.config import (
     SampleConfig,
     ServeConfig,
     ThresholdConfig,
+    TrainConfig,
 )
 from ganaudit.gates import FIGURES
+from ganaudit.networks import network_class
+from ganaudit.regularizers import REGULARIZERS
 from ganaudit.settings import source_file, survey
+from ganaudit.training.architectures import ARCHITECTURES
+from ganaudit.training.losses import LOSSES, LossSettings, settings_of
+from ganaudit.training.presets import PRESETS
+from ganaudit.training.recipe import OWNERS, Optim
+from ganaudit.training.toys import TOYS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OPTIONS = (ROOT / "docs" / "options.md").read_text()
+TRAIN = (ROOT / "docs" / "train.md").read_text()
 
 
 def parameters(group: Any = None, before: str = "") -> dict[str, list[Any]]:
@@ -63,7 +73,9 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     assert options(name, "-") <= set(re.findall(r"--?[a-z][a-z-]*", README + OPTIONS))
 
 
-@pytest.mark.parametrize("name", ["diagnose", "sample", "check", "merge", "threshold", "serve"])
+@pytest.mark.parametrize(
+    "name", ["diagnose", "sample", "check", "merge", "threshold", "serve", "train"]
+)
 def test_every_option_in_the_table_exists(name: str) -> None:
     listed = re.findall(r"--[a-z-]+", " ".join(row[0] for row in rows(name)))
     assert len(set(listed)) == len(listed)
@@ -115,6 +127,15 @@ def test_every_option_of_calibrate_is_in_its_table() -> None:
         ("calibrate", "modes"),
         ("calibrate", "min_acceptance"),
         ("calibrate", "attempts"),
+        ("train", "prior"),
+        ("train", "fit"),
+        ("train", "precision"),
+        ("train", "device"),
+        ("train", "devices"),
+        ("train", "seed"),
+        ("train", "audit_anchors"),
+        ("train", "audit_samples"),
+        ("train", "format"),
     ],
 )
 def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) -> None:
@@ -125,6 +146,7 @@ def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) ->
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
         "calibrate": CalibrateConfig,
+        "train": TrainConfig,
     }
     value = next(found.value for found in survey(kinds[name])[0] if found.name == setting)
     default = value if isinstance(value, str) else f"{value:g}"
@@ -133,6 +155,95 @@ def test_defaults_in_table_and_help_are_the_defaults(name: str, setting: str) ->
     assert row[2].split(":")[0] == default
     help_text = next(p.help for p in parameters()[name] if option in p.opts)
     assert help_text.endswith(f"[{default}].")
+
+
+def listed_in_train(owner: str) -> dict[str, str]:
+    """Keys of an owner's options and the default that the page on training gives them."""
+    found = {}
+    for line in TRAIN.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for key in re.findall(rf"`{re.escape(owner)}\.(\w+)`", cells[0] if cells else ""):
+            assert key not in found
+            found[key] = cells[1]
+    return found
+
+
+def as_text(value: object) -> str:
+    """A default as the tables have it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_every_option_of_a_regulariser_and_its_default_is_in_the_page_on_training(
+    name: str,
+) -> None:
+    defaults = REGULARIZERS[name]({})
+    wanted = {field.name: as_text(getattr(defaults, field.name)) for field in fields(defaults)}
+    if hasattr(type(defaults), "preset"):
+        wanted["preset"] = "paper"
+        assert type(defaults).preset("paper") == defaults
+    assert listed_in_train(name) == wanted
+
+
+def test_every_option_of_the_optimizer_and_the_losses_is_in_the_page_on_training() -> None:
+    wanted = {field.name: as_text(field.default) for field in fields(Optim)}
+    assert listed_in_train("optim") == wanted | {"lr_discriminator": "that of `optim.lr`"}
+    usual = {
+        name: max(getattr(settings_of(loss, {}), name) for loss in LOSSES)
+        for name in (field.name for field in fields(LossSettings))
+    }
+    assert listed_in_train("loss") == {name: as_text(value) for name, value in usual.items()}
+
+
+@pytest.mark.parametrize("role", ["generator", "discriminator"])
+def test_every_argument_of_a_network_that_can_be_said_is_in_the_page_on_training(
+    role: str,
+) -> None:
+    by_data = {"channels", "size", "latent_size", "num_labels", "num_classes", "image_shape"}
+    wanted: dict[str, str] = {}
+    for pair in ARCHITECTURES.values():
+        arguments = inspect.signature(network_class(getattr(pair, role))).parameters
+        for name in set(arguments) - by_data:
+            default = arguments[name].default
+            wanted[name] = "64" if name == "width" else as_text(default)
+    assert listed_in_train(role) == wanted
+
+
+def test_everything_that_a_training_can_be_asked_for_is_named() -> None:
+    words = set(re.findall(r"`([\w:-]+)`", TRAIN))
+    assert set(ARCHITECTURES) | set(LOSSES) | set(REGULARIZERS) | set(PRESETS) <= words
+    assert {f"toy:{name}" for name in TOYS} <= words
+    assert set(OWNERS) <= set(re.findall(r"[\w-]+", section("train")))
+    (row,) = (row for row in rows("train") if row[0].startswith("`--loss"))
+    assert set(LOSSES) == set(re.findall(r"`([\w-]+)`", row[1]))
+
+
+def test_presets_have_the_figures_that_the_page_on_training_gives_them() -> None:
+    lines = {
+        cells[0].strip("`"): cells[1:]
+        for line in TRAIN.split("## Presets")[1].split("\n## ")[0].splitlines()
+        if (cells := [cell.strip() for cell in line.split("|")[1:-1]]) and cells[0][:1] == "`"
+    }
+    assert set(lines) == {*PRESETS, "--preset"}
+    sizes = ""
+    for name, preset in PRESETS.items():
+        model, numbers, step = lines[name]
+        sizes = sizes if numbers == "the same" else numbers
+        assert sizes == f"{preset.batch}, {preset.steps:,}, {preset.latent_size}"
+        assert step == preset.settings.get("advlatgan-qua.step", "")
+        if model not in ("the same", "as on CIFAR-10"):
+            assert model.startswith(preset.arch)
+            betas = (preset.settings.get(f"optim.{beta}", "") for beta in ("beta1", "beta2"))
+            first, second = (
+                as_text(float(text or usual)).removeprefix("0") or "0"
+                for text, usual in zip(betas, (Optim.beta1, Optim.beta2), strict=True)
+            )
+            rate = float(preset.settings["optim.lr"])
+            assert f"Adam {rate:.0e} ({first}, {second})".replace("e-0", "e-") in model
 
 
 def test_every_format_of_a_report_is_named() -> None:

@@ -116,9 +116,9 @@ def test_what_a_preset_says_of_a_regulariser_acts_where_it_is_asked_for() -> Non
 
 
 def test_a_preset_may_ask_for_a_regulariser_and_another_takes_its_place() -> None:
-    shape, request = (3, 32, 32), {"labels": 10, "preset": "msgan-cdcgan"}
-    assert resolved(shape, **request).regularizers.pair == ModeSeeking()
-    assert resolved(shape, **request, reg=("advlatgan-div",)).regularizers.pair == AdvLatGANDiv()
+    request: dict[str, Any] = {"labels": 10, "preset": "msgan-cdcgan"}
+    assert resolved(**request).regularizers.pair == ModeSeeking()
+    assert resolved(**request, reg=("advlatgan-div",)).regularizers.pair == AdvLatGANDiv()
 
 
 def test_several_regularisers_are_one_text_or_many() -> None:

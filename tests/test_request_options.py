@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -22,8 +22,10 @@ from ganaudit.cli.request_options import (
     ServeOptions,
     flags_of,
     resolve_check,
+    resolve_train,
     takes,
 )
+from ganaudit.cli.train import TrainOptions
 from ganaudit.config import (
     CalibrateConfig,
     CheckConfig,
@@ -31,6 +33,7 @@ from ganaudit.config import (
     SampleConfig,
     ServeConfig,
     ThresholdConfig,
+    TrainConfig,
 )
 from ganaudit.errors import ConfigError
 
@@ -118,6 +121,7 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
         (RequestOptions, DiagnoseConfig),
         (SampleOptions, SampleConfig),
         (ServeOptions, ServeConfig),
+        (TrainOptions, TrainConfig),
     ],
 )
 def test_every_setting_of_a_request_is_declared(options: type, kind: Any) -> None:
@@ -169,6 +173,149 @@ def test_diagnose_passes_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) ->
     assert how == {"quiet": True, "verbose": False}
     (flags,), how = called(monkeypatch, "diagnose", "--verbose")
     assert given(flags) == {} and how == {"quiet": False, "verbose": True}
+
+
+# The line of a training
+
+OF_TRAIN: dict[str, tuple[tuple[str, ...], Any]] = {
+    "data": (("--data", "toy:ring"), "toy:ring"),
+    "arch": (("--arch", "mlp"), "mlp"),
+    "loss": (("--loss", "hinge"), "hinge"),
+    "reg": (("--reg", "adaptivemix,diffaugment", "--reg", "x"), ("adaptivemix,diffaugment", "x")),
+    "preset": (("--preset", "toy-ring"), "toy-ring"),
+    "out": (("--out", "run"), Path("run")),
+    "resume": (("--resume",), True),
+    "steps": (("--steps", "9"), 9),
+    "kimg": (("--kimg", "0.5"), 0.5),
+    "batch": (("--batch", "4"), 4),
+    "latent_size": (("--latent-size", "3"), 3),
+    "prior": (("--prior", "uniform"), "uniform"),
+    "size": (("--size", "32"), 32),
+    "channels": (("--channels", "1"), 1),
+    "fit": (("--fit", "crop"), "crop"),
+    "labels": (("--labels", "folders"), "folders"),
+    "mirror": (("--mirror",), True),
+    "precision": (("--precision", "bf16"), "bf16"),
+    "device": (("--device", "cpu"), "cpu"),
+    "devices": (("--devices", "2"), 2),
+    "seed": (("--seed", "0"), 0),
+    "snapshot_every": (("--snapshot-every", "5"), 5),
+    "audit_every": (("--audit-every", "0"), 0),
+    "audit_anchors": (("--audit-anchors", "70"), 70),
+    "audit_samples": (("--audit-samples", "80"), 80),
+    "descriptor": (("--descriptor", "digits"), "digits"),
+    "theta": (("--theta", "0.5"), 0.5),
+    "radius": (("--radius", "0.25"), 0.25),
+    "plugin": (("--plugin", "mine.py"), ("mine.py",)),
+    "trust": (("--trust",), True),
+    "set": (("--set", "optim.lr=1", "--set", "loss.r1=2"), ("optim.lr=1", "loss.r1=2")),
+    "dry_run": (("--dry-run",), True),
+    "format": (("--format", "json"), "json"),
+}
+
+
+def test_a_training_passes_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [word for texts, _ in OF_TRAIN.values() for word in texts]
+    (flags,), how = called(monkeypatch, "train", *words, "-q", code=3)
+    assert flags == {name: value for name, (_, value) in OF_TRAIN.items()}
+    assert set(flags) == {field.name for field in fields(TrainConfig)} - {"origins"}
+    assert how == {"quiet": True, "verbose": False}
+    (flags,), how = called(monkeypatch, "train", "--verbose")
+    assert given(flags) == {} and how == {"quiet": False, "verbose": True}
+
+
+def test_settings_of_a_training_come_from_its_table_and_its_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("pyproject.toml").write_text(
+        "[tool.ganaudit]\ntheta = 0.1\nseed = 3\n"
+        "[tool.ganaudit.train]\ndata = 'toy:grid'\nsteps = 5\nreg = ['adaptivemix']\nbatch = 7\n"
+    )
+    monkeypatch.setenv("GANAUDIT_TRAIN_STEPS", "6")
+    monkeypatch.setenv("GANAUDIT_TRAIN_MIRROR", "true")
+    monkeypatch.setenv("GANAUDIT_BATCH", "8")
+    found = resolve_train({"arch": "mlp", "steps": None})
+    assert found == TrainConfig(
+        data="toy:grid", arch="mlp", steps=6, reg=("adaptivemix",), mirror=True, batch=7
+    )
+    assert found.origins["steps"] == "GANAUDIT_TRAIN_STEPS"
+    assert found.origins["batch"] == "[tool.ganaudit.train]"
+    assert found.origins["arch"] == "flag" and found.origins["seed"] == "default"
+
+
+def stored(request: TrainConfig) -> Path:
+    """A folder with the configuration of a training."""
+    out = Path("trained")
+    out.mkdir()
+    parts: dict[str, Any] = {"request": request.shown(), "recipe": {}, "data": {}}
+    (out / "config.json").write_text(json.dumps(parts))
+    return out
+
+
+def test_a_resumed_training_is_asked_for_as_it_was() -> None:
+    first = TrainConfig(
+        data="toy:grid",
+        arch="mlp",
+        reg=("adaptivemix",),
+        steps=50,
+        batch=9,
+        mirror=True,
+        theta=0.25,
+        set=("optim.lr=0.5",),
+        seed=3,
+    )
+    out = stored(first)
+    found = resolve_train({"resume": True, "out": out})
+    assert found == replace(first, resume=True, out=out)
+    longer = resolve_train({"resume": True, "out": out, "steps": 70, "batch": None, "reg": ()})
+    assert longer == replace(first, resume=True, out=out, steps=70)
+    images = resolve_train({"resume": True, "out": out, "kimg": 1.5})
+    assert (images.steps, images.kimg) == (None, 1.5)
+
+
+def test_what_runs_code_is_not_taken_from_the_folder_of_a_training() -> None:
+    out = stored(
+        TrainConfig(
+            data="toy:grid",
+            plugin=("mine.py",),
+            trust=True,
+            out=Path("elsewhere"),
+            device="cuda",
+            devices=2,
+            dry_run=True,
+            format="json",
+        )
+    )
+    found = resolve_train({"resume": True, "out": out})
+    assert found == TrainConfig(data="toy:grid", resume=True, out=out)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("steps", "many", "config.json: steps cannot be 'many'"),
+        ("steps", True, "config.json: steps cannot be True"),
+        ("mirror", 1, "config.json: mirror cannot be 1"),
+        ("reg", ["adaptivemix", 3], "config.json: reg cannot be"),
+        ("data", {"a": 1}, "config.json: data cannot be {'a': 1}"),
+        ("step", 3, "config.json has a setting 'step' that there is not"),
+    ],
+)
+def test_a_stored_request_of_other_types_is_refused(setting: str, value: object, said: str) -> None:
+    out = stored(TrainConfig(data="toy:ring"))
+    parts = json.loads((out / "config.json").read_text())
+    parts["request"][setting] = value
+    (out / "config.json").write_text(json.dumps(parts))
+    with pytest.raises(ConfigError) as caught:
+        resolve_train({"resume": True, "out": out})
+    assert said in str(caught.value)
+
+
+def test_there_must_be_a_training_to_resume() -> None:
+    with pytest.raises(ConfigError, match="^--out absent holds no training to resume$"):
+        resolve_train({"resume": True, "out": Path("absent")})
+    with pytest.raises(ConfigError, match="^--data is needed: "):
+        resolve_train({"resume": True})
 
 
 # The line of a check
@@ -287,6 +434,7 @@ def test_every_setting_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch)
         "threshold": ThresholdConfig,
         "serve": ServeConfig,
         "calibrate": CalibrateConfig,
+        "train": TrainConfig,
     }
     assert list(found) == list(kinds)
     for verb, kind in kinds.items():

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from ganaudit.config import (
+    CalibrateConfig,
     CheckConfig,
     DiagnoseConfig,
     SampleConfig,
     ServeConfig,
     ThresholdConfig,
+    TrainConfig,
 )
 from ganaudit.errors import ConfigError
 from ganaudit.settings import Setting, resolve, source_file, survey
@@ -20,6 +22,8 @@ KINDS: dict[str, type[Any]] = {
     "check": CheckConfig,
     "threshold": ThresholdConfig,
     "serve": ServeConfig,
+    "calibrate": CalibrateConfig,
+    "train": TrainConfig,
 }
 
 

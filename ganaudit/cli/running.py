@@ -132,14 +132,15 @@ def run_train(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
     config = resolve_train(flags)
     _say_origins(config, verbose=verbose)
     from ganaudit.files import free_folder
-    from ganaudit.report.terminal import show_plan
     from ganaudit.report.training import show
     from ganaudit.training.runs import NAME, outlook, train
+    from ganaudit.training.stored import lines_of
 
     if config.dry_run:
         with redirect_stdout(sys.stderr):
             found = outlook(config)
-        print(json.dumps(found, indent=2)) if config.format == "json" else show_plan(found)
+        lines = [json.dumps(found, indent=2)] if config.format == "json" else lines_of(found)
+        print("\n".join(lines))
         return 0
     config = replace(config, out=config.out or free_folder("training"))
     with _to_its_end(config, verbose=verbose), Progress(quiet=quiet) as progress:

@@ -29,7 +29,7 @@ class TrainOptions:
         list[str] | None,
         typer.Option(
             help="adaptivemix, advlatgan-qua, advlatgan-div, mode-seeking, diffaugment: several by "
-            "commas [none]."
+            "commas; none: not even the preset's [the preset's, or none]."
         ),
     ]
     preset: Annotated[

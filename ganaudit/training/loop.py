@@ -98,7 +98,7 @@ def train(
     def look(images: Tensor, labels: Tensor | None, mix: Any = None) -> Judged:
         with fabric.autocast():
             judged: Judged = judge.module(images, labels, mix)
-        return judged
+        return judged._replace(logits=judged.logits.float())
 
     if saved is None:
         snapshot(start)

@@ -27,6 +27,7 @@ _USUAL = Preset(
     about="the defaults",
 )
 _MOST_STEPS = 10**9
+_NONE = "none"  # as a regulariser: not even those of the preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +146,10 @@ def resolve_recipe(config: TrainConfig, *, image_shape: tuple[int, ...], num_lab
     """
     preset = _preset(config, image_shape)
     names = config.regularizers or preset.reg
+    names = () if names == (_NONE,) else names
     said = split_owned(config.set, OWNERS)
-    options = _merged(preset.settings, said, asked=names)
-    arch = config.arch or preset.arch
+    arch, loss = config.arch or preset.arch, config.loss or preset.loss
+    options = _merged(_fitting(preset, arch, loss), said, asked=names)
     if arch not in ARCHITECTURES:
         raise ConfigError(_unknown("--arch", arch, ARCHITECTURES))
     generator, discriminator = network_specs(
@@ -158,7 +160,6 @@ def resolve_recipe(config: TrainConfig, *, image_shape: tuple[int, ...], num_lab
         generator=options["generator"],
         discriminator=options["discriminator"],
     )
-    loss = config.loss or preset.loss
     if loss not in LOSSES:
         raise ConfigError(_unknown("--loss", loss, LOSSES))
     optim = Optim(**bind(Optim, options["optim"], what="optim"))
@@ -191,6 +192,16 @@ def _preset(config: TrainConfig, image_shape: tuple[int, ...]) -> Preset:
     if config.preset not in PRESETS:
         raise ConfigError(_unknown("--preset", config.preset, PRESETS))
     return PRESETS[config.preset]
+
+
+def _fitting(preset: Preset, arch: str, loss: str) -> dict[str, str]:
+    """What a preset says of the networks and the loss that are trained, and of all else."""
+    strange = set()
+    if arch != preset.arch:
+        strange |= {"generator", "discriminator"}
+    if loss != preset.loss:
+        strange |= {"loss"}
+    return {k: v for k, v in preset.settings.items() if k.partition(".")[0] not in strange}
 
 
 def _merged(

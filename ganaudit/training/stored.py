@@ -45,7 +45,7 @@ def stored_request(out: Path) -> dict[str, Any]:
             raise ConfigError(f"{out / CONFIG} has a setting {name!r:.80} that there is not")
         if value is None or value == []:
             continue
-        kind = str(known[name].type).partition(" |")[0]
+        kind = _kind(known[name].type)
         value = tuple(value) if isinstance(value, list) else value
         texts = isinstance(value, tuple) and all(isinstance(text, str) for text in value)
         fits = {
@@ -59,6 +59,12 @@ def stored_request(out: Path) -> dict[str, Any]:
             raise ConfigError(f"{out / CONFIG}: {name} cannot be {value!r:.80}")
         found[name] = Path(str(value)) if kind == "Path" else value
     return found
+
+
+def _kind(annotation: object) -> str:
+    """The name of the type that a setting has unless it is None."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return text if "[" in text else text.partition(" |")[0].rpartition(".")[2]
 
 
 def check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -87,6 +93,7 @@ def check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> Non
 def lines_of(configuration: Mapping[str, Any]) -> list[str]:
     """A resolved configuration for a reader, a setting a line."""
     rows = [*_flat(configuration["data"], "data"), *_flat(configuration["recipe"])]
+    rows += _flat(configuration.get("parameters", {}), "parameters")
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {'-' if value is None else value}" for name, value in rows]
 

@@ -4,7 +4,7 @@
         [--timed 4] [--threads 1] [--device cpu]
 
 A DCGAN of the given width on random pixels (what they show costs nothing), through the library's
-own loop. All variants take turns, four timed steps each a round, in an order that turns too;
+own loop. All variants take turns, a few timed steps each a round, in an order that turns too;
 figures are medians over rounds of a step's time, and of its ratio to that of its own round. Aims:
 
 - adaptivemix, pairs within real and fake: at most 1.75 times the plain step;

@@ -61,6 +61,11 @@ def learned(
     return figures
 
 
+def estimate(figure: float | Mapping[str, float]) -> float:
+    """Of a figure with or without an interval; very few samples have none."""
+    return figure if isinstance(figure, float) else figure["estimate"]
+
+
 def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Markdown: a row a figure, a column a method."""
     yield f"| figure | {' | '.join(found)} |"
@@ -69,9 +74,9 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         "worst mode's rate": lambda audit: f"{audit['worst_rate']['estimate']:.2%}",
         "median rate": lambda audit: f"{audit['median_rate']:.2%}",
         "effective modes": lambda audit: f"{audit['effective_modes']['estimate']:.0f}",
-        "Fréchet distance": lambda audit: f"{audit['frechet_distance']:.4f}",
-        "density": lambda audit: f"{audit['density']:.2f}",
-        "coverage": lambda audit: f"{audit['coverage']:.2f}",
+        "Fréchet distance": lambda audit: f"{estimate(audit['frechet_distance']):.4f}",
+        "density": lambda audit: f"{estimate(audit['density']):.2f}",
+        "coverage": lambda audit: f"{estimate(audit['coverage']):.2f}",
     }
     for name, shown in rows.items():
         yield f"| {name} | {' | '.join(shown(audit) for audit in found.values())} |"

@@ -1,6 +1,7 @@
 """Points of the plane: what a GAN learns of them with and without regularisers, side by side.
 
-    python examples/toys_2d.py [--toys ring grid ...] [--steps 2000] [--seed 0] [--out toys_2d]
+    python examples/toys_2d.py [--toys ring grid ...] [--steps 2000] [--points 2000] [--seed 0]
+        [--out toys_2d]
 
 The experiments that the papers draw: a ring of eight Gaussians and a grid of twenty-five
 (AdvLatGAN), nine Gaussians (RealnessGAN, AdaptiveMix) and three circles (AdaptiveMix). Every toy is
@@ -34,7 +35,6 @@ from ganaudit.training.pictured import confidence, scatter
 from ganaudit.training.runs import train
 from ganaudit.training.toys import TOYS, Toy, covered
 
-POINTS = 2_000
 SPACE = Space((2,), "normal")
 METHODS: Mapping[str, tuple[str, ...]] = {
     "plain": (),
@@ -78,7 +78,9 @@ class Generator:
         return points
 
 
-def learned(toy: Toy, method: str, *, steps: int, seed: int, out: Path) -> Iterator[Panel]:
+def learned(
+    toy: Toy, method: str, *, steps: int, points: int, seed: int, out: Path
+) -> Iterator[Panel]:
     """Train one method on a toy and draw from it; -qua's generator is refined as well."""
     folder = out / toy.name / method
     train(
@@ -90,6 +92,7 @@ def learned(toy: Toy, method: str, *, steps: int, seed: int, out: Path) -> Itera
             seed=seed,
             out=folder,
             audit_every=0,
+            snapshot_every=steps,
             device="cpu",
             set=tuple(pair for name in METHODS[method] for pair in SETTINGS[name]),
         )
@@ -98,7 +101,7 @@ def learned(toy: Toy, method: str, *, steps: int, seed: int, out: Path) -> Itera
     file = str(folder / "discriminator.safetensors")
     judge = open_discriminator(file, {}, device="cpu", code=False)
     network = open_network(folder / "discriminator.safetensors").module
-    drawn = SPACE.draw(np.arange(POINTS), seed=seed, stream=Stream.SAMPLES)
+    drawn = SPACE.draw(np.arange(points), seed=seed, stream=Stream.SAMPLES)
     latents = torch.from_numpy(drawn)
     yield Panel(method, _points(generator, latents), network)
     if METHODS[method] == ("advlatgan-qua",):
@@ -136,6 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Points of the plane, method beside method.")
     parser.add_argument("--toys", nargs="+", choices=TOYS, default=list(TOYS))
     parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--points", type=int, default=2_000, help="that are drawn and counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("toys_2d"))
     options = parser.parse_args(arguments)
@@ -146,7 +150,12 @@ def main(arguments: list[str] | None = None) -> None:
         toy, toys[name] = TOYS[name](), []
         for method in METHODS:
             for panel in learned(
-                toy, method, steps=options.steps, seed=options.seed, out=options.out
+                toy,
+                method,
+                steps=options.steps,
+                points=options.points,
+                seed=options.seed,
+                out=options.out,
             ):
                 toys[name].append(panel)
                 found = covered(panel.points, toy)

@@ -5,7 +5,8 @@
 
 A DCGAN of the given width on random pixels (what they show costs nothing), through the library's
 own loop. All variants take turns, a few timed steps each a round, in an order that turns too;
-figures are medians over rounds of a step's time, and of its ratio to that of its own round. Aims:
+figures are medians over rounds of a step's time, and of its ratio to that of its own round. On the
+CPU time is processor time, of all threads: what else a machine does is left out. Aims:
 
 - adaptivemix, pairs within real and fake: at most 1.75 times the plain step;
 - advlatgan-qua, one move of the latents: at most 1.6 times;
@@ -118,7 +119,8 @@ class Runner:
     def _now(self) -> float:
         if self.fabric.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+            return time.perf_counter()
+        return time.process_time()
 
 
 def runner(

@@ -87,6 +87,7 @@ def train(
     loss, settings, optim = recipe.loss, recipe.settings, recipe.optim
     mixing, mining = recipe.regularizers.adaptivemix, recipe.regularizers.qua
     pair, augment = recipe.regularizers.pair, recipe.regularizers.augment
+    halves = 2 if pair is not None and pair.everywhere else 1  # each counts in full, as released
     draws = _Draws(fabric, recipe, data)
     networks = (state.generator, state.discriminator)
 
@@ -96,8 +97,9 @@ def train(
         return images.float()
 
     def look(images: Tensor, labels: Tensor | None, mix: Any = None) -> Judged:
+        parts = (len(images) // halves,) * halves
         with fabric.autocast():
-            judged: Judged = judge.module(images, labels, mix)
+            judged: Judged = judge.module(images, labels, mix, parts)
         return judged._replace(logits=judged.logits.float())
 
     if saved is None:
@@ -144,9 +146,9 @@ def train(
             mix = None
             if mixing is not None:
                 mix = mixing.draw(count, count, draws.rng("mix", number), fabric.device)
-            judged = judge(images, both, mix, (count, count))
+            judged = judge(images, both, mix, (count // halves,) * 2 * halves)
             real_logits, fake_logits = judged.logits.split(len(judged.logits) // 2)
-            total = loss.discriminator(real_logits, fake_logits)
+            total = halves * loss.discriminator(real_logits, fake_logits)
             values |= {
                 "loss_discriminator": total,
                 "real_logit": real_logits.mean(),
@@ -207,7 +209,7 @@ def train(
         if mixing is not None and mixing.generator_step:
             mix = mixing.draw(0, len(images), draws.rng("generator mix", step), fabric.device)
         judged = look(images, labels, mix)
-        values["loss_generator"] = total = loss.generator(judged.logits)
+        values["loss_generator"] = total = halves * loss.generator(judged.logits)
         if judged.classes is not None and labels is not None:
             values["classes_generator"] = F.cross_entropy(judged.classes, labels)
             total = total + values["classes_generator"]

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from conftest import ONNX_OPTIONS, save_onnx
 from endpoints import serving
+from ganaudit_plugins.generators.dots import paint_dots
 from PIL import Image
 from test_facenet import file as facenet_file  # noqa: F401  (a fixture)
 from test_facenet import patches
@@ -184,6 +185,11 @@ def digits(request: pytest.FixtureRequest) -> list[Case]:
     return [case("digits"), case("digits", images=torch.from_numpy(noise(5, 3, 16, 16)))]
 
 
+def points(request: pytest.FixtureRequest) -> list[Case]:
+    places = torch.from_numpy(np.random.default_rng(3).uniform(-3, 3, (5, 2)))
+    return [case("points", images=paint_dots(places, extent=3.0))]
+
+
 def onnx_descriptor(request: pytest.FixtureRequest) -> list[Case]:
     return [
         case(save_onnx(Path(f"{batch}.onnx"), batch=batch), STEPS | {"colour": "bgr"})
@@ -223,6 +229,7 @@ CASES: Mapping[tuple[str, str], Cases] = {
     ("descriptors", "digits"): digits,
     ("descriptors", "facenet"): facenet,
     ("descriptors", "onnx"): onnx_descriptor,
+    ("descriptors", "points"): points,
     ("descriptors", "timm"): timm,
     ("descriptors", "torchscript"): torchscript_descriptor,
 }

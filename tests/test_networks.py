@@ -19,6 +19,14 @@ from ganaudit.networks.digit_embedder import DigitEmbedder
 
 SMALL: dict[str, dict[str, object]] = {
     "dcgan": {"latent_size": 6, "width": 4},
+    "dcgan_discriminator": {"width": 4},
+    "mlp": {"latent_size": 3, "widths": [5, 4]},
+    "mlp_discriminator": {"widths": [5, 4]},
+    "sngan": {"latent_size": 6, "width": 2},
+    "sngan_discriminator": {"width": 2},
+    "cdcgan": {"latent_size": 6, "num_labels": 3, "width": 4, "size": 16},
+    "cdcgan_discriminator": {"num_labels": 3, "width": 4, "size": 16},
+    "acgan_discriminator": {"num_classes": 3, "width": 4, "size": 16},
     "collapsed": {"latent_size": 6, "width": 4},
     "digit_embedder": {"width": 4, "embedding_size": 10},
     "biggan": test_biggan.SMALL["biggan"],
@@ -65,7 +73,10 @@ def test_every_listed_network_can_be_built_from_its_name() -> None:
 
 
 def test_an_unknown_network_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match="collapsed, dcgan, digit_embedder, .*; got 'os.system'"):
+    with pytest.raises(
+        ValueError,
+        match="collapsed, dcgan, dcgan_discriminator, digit_embedder, .*; got 'os.system'",
+    ):
         networks.build("os.system", {})
 
 
@@ -94,7 +105,7 @@ def test_importing_the_package_imports_no_network(monkeypatch: pytest.MonkeyPatc
         ({"latent_size": "6", "width": 4}, "latent_size must be an integer .* got '6'"),
         ({"latent_size": 6, "width": 4, "channels": 2}, "channels must be 1 .* or 3 .*, got 2"),
         ({"latent_size": 6, "width": 4, "channels": 4}, "channels must be an integer"),
-        ({"latent_size": 6, "width": 4, "size": 24}, "size must be a power of two .* got 24"),
+        ({"latent_size": 6, "width": 4, "size": 24}, "size must be 48 or a power of two .* got 24"),
         ({"latent_size": 6, "width": 4, "size": 4}, r"size must be an integer in \[8, 256\]"),
         ({"latent_size": 6, "width": 4, "size": 512}, r"size must be an integer in \[8, 256\]"),
     ],
@@ -151,7 +162,7 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
 
 def test_the_discriminator_sees_missing_variety() -> None:
     torch.manual_seed(0)
-    discriminator = DCGANDiscriminator(width=4)
+    discriminator = DCGANDiscriminator(width=4, spread=True)
     image, others = normal(1, 1, 16, 16), normal(7, 1, 16, 16, seed=1)
     among_copies = discriminator(image.repeat(8, 1, 1, 1))[0]
     among_others = discriminator(torch.cat([image, others]))[0]

@@ -48,7 +48,7 @@ def test_these_plugins_ship() -> None:
     files = "checkpoint demo embeddings exported images onnx python torchscript"
     services = "image_api oip predictions"
     assert set(registry.installed("generators")) == {*files.split(), *services.split()}
-    descriptors = "digits facenet onnx timm torchscript"
+    descriptors = "digits facenet onnx points timm torchscript"
     assert set(registry.installed("descriptors")) == set(descriptors.split())
     assert set(registry.installed("fetchers")) == {"facenet", "timm"}
 

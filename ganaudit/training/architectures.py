@@ -43,6 +43,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "cdcgan": Architecture("cdcgan", "cdcgan_discriminator", conditional=True),
     "acgan": Architecture("cdcgan", "acgan_discriminator", conditional=True),
 }
+_OTHER_SIZE = "; --size 32 --fit pad, crop or resize makes them fit"
 _WIDTH = 64  # of networks of images, unless told otherwise
 
 
@@ -132,5 +133,8 @@ def _checked(spec: NetworkSpec, arch: str) -> NetworkSpec:
         with torch.device("meta"):
             build(spec.network, spec.arguments)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"--arch {arch} cannot be made for these data: {error}") from error
+        remedy = _OTHER_SIZE if str(error).startswith("size ") else ""
+        raise ConfigError(
+            f"--arch {arch} cannot be made for these data: {error}{remedy}"
+        ) from error
     return spec

@@ -18,8 +18,10 @@ from ganaudit.images import to_rgb
 from ganaudit.noise import layer_noise
 from ganaudit.slots import Draws, Prior
 from ganaudit_plugins.generators.declared import Declared, declare
+from ganaudit_plugins.generators.dots import extent_of, paint_dots
 
 Noise = Literal["random", "const", "none"]
+_DOTS = "Points are shown as dots in a window of half side {:g}; those outside lie at its border."
 
 
 class CheckpointGenerator:
@@ -58,16 +60,23 @@ class CheckpointGenerator:
         self.module = opened.module.to(device)
         self.style = dict(style)
         self._scale, self._noise = declared.latent_scale, noise
+        self._extent: float | None = None
+        if getattr(opened.module, "image_shape", None) == (2,):
+            self._extent = extent_of(opened.facts.get("extent"), opened.role)
+            self.identity["extent"] = self._extent
+            self.assumptions += (_DOTS.format(self._extent),)
 
     def render(self, draws: Draws) -> Tensor:
-        """Images of the latents, uint8 [N, 3, H, W]."""
+        """Images of the latents, uint8 [N, 3, H, W]; of points, a dot where each is."""
         images = self.forward(draws.latents, draws.labels, draws.seeds)
+        if self._extent is not None:
+            return paint_dots(images, extent=self._extent)
         return to_rgb(images, value_range=(-1, 1), layout="NCHW")
 
     def forward(
         self, latents: Tensor | None, labels: Tensor | None = None, seeds: Tensor | None = None
     ) -> Tensor:
-        """float32 [N, C, H, W], nominally in [-1, 1], differentiable.
+        """float32 [N, C, H, W], nominally in [-1, 1], or points [N, 2], differentiable.
 
         Args:
           latents: [N, *latent_shape] float32.

@@ -1,0 +1,214 @@
+"""The networks that `ganaudit train` trains: features and heads, labels, norms, files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from ganaudit import networks
+from ganaudit.checkpoints.native import save_native
+from ganaudit.checkpoints.opened import open_network
+from ganaudit.errors import ConfigError
+from ganaudit.networks.dcgan import DCGANDiscriminator
+from ganaudit.training.architectures import ARCHITECTURES, network_specs
+
+SIZES = {"dcgan": (8, 16, 32, 48, 64, 128), "sngan": (32, 48, 64, 128), "cdcgan": (32, 48)}
+SIZES["acgan"] = SIZES["cdcgan"]
+ALL = [("mlp", None), ("mlp", 8), *((arch, size) for arch in SIZES for size in SIZES[arch])]
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pair(arch: str, size: int | None, *, channels: int = 3, **said: str) -> Any:
+    """Specs and networks of an architecture, in evaluation mode."""
+    shape = (2,) if size is None else (channels, size, size)
+    usual = {"widths": "6,5"} if arch == "mlp" else {"width": "2"}
+    specs = network_specs(
+        arch, image_shape=shape, num_labels=3, latent_size=4, generator=usual,
+        discriminator=usual | said,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    made = [networks.build(spec.network, spec.arguments).eval() for spec in specs]
+    return *specs, *made
+
+
+@pytest.mark.parametrize(("arch", "size"), ALL)
+def test_a_pair_agrees_on_the_image(arch: str, size: int | None) -> None:
+    _, _, generator, discriminator = pair(arch, size)
+    labels = torch.tensor([0, 2, 1])
+    given = (labels,) if generator.num_labels else ()
+    images = generator(normal(3, 4), *given)
+    assert images.shape == (3, *generator.image_shape)
+    assert generator.image_shape == discriminator.image_shape
+    assert generator.latent_shape == (4,) and not hasattr(discriminator, "latent_shape")
+    if size is not None:
+        assert float(images.detach().abs().max()) <= 1
+    told = (labels,) if discriminator.num_labels else ()
+    features = discriminator.features(images, labels)
+    logits = discriminator(images, *told)
+    assert logits.shape == (3,)
+    assert torch.equal(discriminator.head(features, labels), logits)
+    if arch == "acgan":
+        assert discriminator.classes(features).shape == (3, 3)
+
+
+@pytest.mark.parametrize(("arch", "size"), [("mlp", None), ("dcgan", 16), ("sngan", 32),
+                                            ("cdcgan", 16), ("acgan", 16)])  # fmt: skip
+def test_every_row_stands_alone(arch: str, size: int | None) -> None:
+    _, _, generator, discriminator = pair(arch, size)
+    latents, labels = normal(5, 4), torch.tensor([0, 2, 1, 1, 0])
+    given = (labels,) if generator.num_labels else ()
+    told = (labels,) if discriminator.num_labels else ()
+    images = generator(latents, *given).detach()
+    logits = discriminator(images, *told)
+    for row in range(5):
+        one = slice(row, row + 1)
+        alone = generator(latents[one], *(part[one] for part in given))
+        assert torch.allclose(alone, images[one], atol=1e-6)
+        judged = discriminator(images[one], *(part[one] for part in told))
+        assert torch.allclose(judged, logits[one], atol=1e-5)
+
+
+def test_soft_labels_are_hard_ones_where_they_are_sure() -> None:
+    _, _, generator, discriminator = pair("cdcgan", 16)
+    labels = torch.tensor([0, 2, 1])
+    soft = F.one_hot(labels, 3).float()
+    images = generator(normal(3, 4), labels)
+    assert torch.equal(generator(normal(3, 4), soft), images)
+    assert torch.equal(discriminator(images, soft), discriminator(images, labels))
+    between = discriminator(images, 0.5 * soft + 0.5 * soft.roll(1, dims=0))
+    assert not torch.allclose(between, discriminator(images, labels))
+
+
+def test_classes_change_the_image_and_the_logit() -> None:
+    _, _, generator, discriminator = pair("cdcgan", 16)
+    latents = normal(1, 4).expand(3, -1)
+    images = generator(latents, torch.arange(3))
+    assert not torch.allclose(images[0], images[1]) and not torch.allclose(images[1], images[2])
+    logits = discriminator(images[:1].expand(3, -1, -1, -1), torch.arange(3))
+    assert len(set(logits.tolist())) == 3
+
+
+def test_a_mean_head_is_the_mean_of_its_features() -> None:
+    discriminator = DCGANDiscriminator(width=2, size=16, head="mean").eval()
+    images = normal(3, 1, 16, 16)
+    features = discriminator.features(images)
+    assert features.shape == (3, 1, 4, 4)
+    assert torch.allclose(discriminator(images), features.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("arch", ["dcgan", "sngan", "cdcgan"])
+def test_spectral_norm_bounds_every_layer(arch: str) -> None:
+    said = {} if arch == "sngan" else {"normalisation": "spectral"}
+    _, _, _, discriminator = pair(arch, 32, **said)
+    discriminator.train()
+    labels = torch.zeros(2, dtype=torch.int64)
+    told = (labels,) if discriminator.num_labels else ()
+    for _ in range(40):
+        discriminator(normal(2, 3, 32, 32), *told)
+    discriminator.eval()
+    layers = [part for part in discriminator.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    normed = [part for part in discriminator.modules() if isinstance(part, _SpectralNorm)]
+    assert len(normed) == len(layers) > 3
+    for layer in layers:
+        largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
+        assert float(largest) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("role", [0, 1])
+@pytest.mark.parametrize(
+    ("arch", "size", "said"),
+    [
+        ("mlp", None, {"pieces": "3"}),
+        ("mlp", 8, {}),
+        ("dcgan", 16, {"normalisation": "spectral"}),
+        ("dcgan", 48, {"normalisation": "batch", "spread": "true"}),
+        ("dcgan", 16, {"head": "mean"}),
+        ("sngan", 32, {}),
+        ("cdcgan", 16, {"normalisation": "spectral"}),
+        ("acgan", 16, {}),
+    ],
+)
+def test_a_network_comes_back_from_its_file(
+    arch: str, size: int | None, said: dict[str, str], role: int, tmp_path: Path
+) -> None:
+    *specs, generator, discriminator = pair(arch, size, **said)
+    spec, module = specs[role], (generator, discriminator)[role]
+    module.train()  # so that statistics and singular vectors move
+    labels = torch.tensor([0, 2, 1])
+    inputs = normal(3, 4) if role == 0 else normal(3, *discriminator.image_shape)
+    given = (inputs, labels) if module.num_labels else (inputs,)
+    module(*given)
+    path = tmp_path / "network.safetensors"
+    save_native(path, module, network=spec.network, arguments=spec.arguments, facts={})
+    opened = open_network(path)
+    assert opened.network == spec.network
+    assert torch.equal(opened.module(*given), module.eval()(*given))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown one": ({"arch": "dcgann"}, "did you mean 'dcgan'"),
+    "images of another size": (
+        {"image_shape": (1, 28, 28)},
+        "size must be 48 .* got 28; --size 32",
+    ),
+    "a size of its own": ({"arch": "sngan", "image_shape": (3, 16, 16)}, "one of 32, 48, 64, 128"),
+    "points": ({"image_shape": (2,)}, "the data are points: say --arch mlp"),
+    "no classes": ({"arch": "cdcgan", "num_labels": 0}, "needs classes, .* --labels folders"),
+    "a key of the data": ({"generator": {"size": "32"}}, "follows from the data; say --size"),
+    "classes by a key": ({"discriminator": {"num_labels": "2"}}, "follows from the data"),
+    "an unknown key": ({"generator": {"widht": "3"}}, "no option 'widht'; did you mean 'width'"),
+    "a wrong value": ({"generator": {"width": "wide"}}, "width must be a whole number"),
+    "too wide": ({"generator": {"width": "9999"}}, r"width must be an integer in \[1, 512\]"),
+    "an unknown norm": ({"discriminator": {"normalisation": "layer"}}, "normalisation must be one"),
+    "a spread without head": (
+        {"discriminator": {"spread": "true", "head": "mean"}},
+        "spread must be true or false, and false with head mean",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_is_one_sentence(what: str) -> None:
+    changes, sentence = REFUSED[what]
+    usual: dict[str, Any] = {
+        "arch": "dcgan", "image_shape": (1, 32, 32), "num_labels": 3, "latent_size": 4,
+        "generator": {}, "discriminator": {},
+    }  # fmt: skip
+    asked = usual | changes
+    with pytest.raises(ConfigError, match=sentence):
+        network_specs(asked.pop("arch"), **asked)
+
+
+def test_widths_are_given_as_a_list() -> None:
+    generator, _ = network_specs(
+        "mlp", image_shape=(2,), num_labels=0, latent_size=4,
+        generator={"widths": "7,6", "batch_norm": "true"}, discriminator={},
+    )  # fmt: skip
+    assert generator.arguments == {
+        "image_shape": [2], "latent_size": 4, "widths": [7, 6], "batch_norm": True,
+    }  # fmt: skip
+
+
+def test_every_architecture_names_networks_that_there_are() -> None:
+    for arch in ARCHITECTURES.values():
+        assert {arch.generator, arch.discriminator} <= networks.NETWORKS.keys()
+
+
+@pytest.mark.parametrize("arguments", [
+    {"widths": []}, {"widths": "12"}, {"widths": [0]}, {"widths": [4] * 17},
+    {"image_shape": [3]}, {"image_shape": [1, 8, 9]}, {"image_shape": [2, 8, 8]},
+    {"image_shape": [1, 65, 65]},
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["mlp", "mlp_discriminator"])
+def test_fully_connected_networks_refuse_what_is_out_of_bounds(
+    name: str, arguments: dict[str, object]
+) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        networks.build(name, arguments)

@@ -64,7 +64,7 @@ class Discriminator:
         except torch.OutOfMemoryError as error:
             raise ConfigError(
                 f"the gradient through {len(images)} images does not fit the device's memory: "
-                "take a smaller --batch"
+                "take --device cpu, or another --method"
             ) from error
         except Exception as error:  # the border to foreign code
             raise ConfigError(

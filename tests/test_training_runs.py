@@ -1,0 +1,395 @@
+"""`ganaudit train` from request to result: its folder, going on, and every way it may end."""
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, Ended
+
+from ganaudit.checkpoints.opened import open_network
+from ganaudit.config import TrainConfig
+from ganaudit.errors import ConfigError, GanauditError
+from ganaudit.training import runs, scribe, states
+from ganaudit.training.journal import read_log
+from ganaudit.training.runs import train
+
+SMALL = ("generator.width=4", "discriminator.width=4")
+FLAGS = ("--batch", "8", "--latent-size", "3", "--set", SMALL[0], "--set", SMALL[1])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    path = tmp_path / "data.npz"
+    np.savez(path, images=rng.integers(0, 256, (60, 8, 8), dtype=np.uint8))
+    return path
+
+
+def request(data: Path, out: Path, **changes: Any) -> TrainConfig:
+    usual: dict[str, Any] = {
+        "data": str(data), "out": out, "steps": 6, "batch": 8, "latent_size": 3, "set": SMALL,
+        "snapshot_every": 2, "device": "cpu",
+    }  # fmt: skip
+    return TrainConfig(**usual | changes)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in line.items() if name != "time_s"}
+        for line in read_log(folder)
+    ]
+
+
+class Stop(Exception):
+    pass
+
+
+# -- what it leaves -----------------------------------------------------------------------------
+
+
+def test_the_folder_has_all_of_it(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = train(request(data, out, reg=("adaptivemix",)))
+    assert made.folder == out and made.exit_code == 0
+    assert {path.name for path in out.iterdir()} >= {
+        "config.json", "log.jsonl", "states", "samples", "generator.safetensors",
+        "discriminator.safetensors", "training.json", "training.html", "tensorboard",
+    }  # fmt: skip
+    assert sorted(path.name for path in (out / "states").iterdir()) == [
+        "step-00000004", "step-00000006",
+    ]  # fmt: skip
+    assert len(list((out / "samples").glob("*.png"))) == 4
+    document = json.loads((out / "training.json").read_text())
+    assert document == made.document
+    assert (document["status"], document["steps"]) == ("finished", 6)
+    assert document["kimg"] == pytest.approx(6 * 8 / 1000)
+    assert document["recipe"]["regularizers"]["adaptivemix"]["weight"] == 1
+
+
+def test_the_generators_file_says_how_to_use_it(data: Path, tmp_path: Path) -> None:
+    train(request(data, tmp_path / "out", prior="uniform"))
+    opened = open_network(tmp_path / "out" / "generator.safetensors")
+    assert opened.network == "dcgan" and opened.facts["prior"] == "uniform"
+    assert opened.facts["latent_shape"] == [3] and "step 6 of 6" in opened.facts["training"]
+
+
+def test_the_result_goes_straight_into_sample(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    train(request(data, tmp_path / "out"))
+    file = tmp_path / "out" / "generator.safetensors"
+    found = ganaudit("sample", "--generator", file, "-n", "4", "--out", tmp_path / "s.png")
+    assert found.code == 0, found.err
+
+
+def test_equal_requests_give_equal_networks_and_another_seed_others(
+    data: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(request(data, tmp_path / name, seed=seed))
+    files = [hashes(tmp_path / name)["generator.safetensors"] for name in "abc"]
+    assert files[0] == files[1] != files[2]
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+def broken_off(config: TrainConfig, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that a power cut ends after so many steps."""
+    after = scribe.Scribe.after_step
+
+    def cut(self: Any, taken: int, values: Any) -> None:
+        after(self, taken, values)
+        if taken == step:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scribe.Scribe, "after_step", cut)
+        with pytest.raises(Stop):
+            train(config)
+
+
+@pytest.mark.parametrize("reg", [(), ("adaptivemix,advlatgan-qua,advlatgan-div",)])
+def test_a_resumed_training_is_the_uninterrupted_one(
+    reg: tuple[str, ...], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(request(data, whole, reg=reg))
+    broken_off(request(data, cut, reg=reg), 5, monkeypatch)
+    made = train(request(data, cut, reg=reg, resume=True))
+    assert made.document["status"] == "finished"
+    one, other = hashes(whole), hashes(cut)
+    for name in one:
+        if name.endswith((".safetensors", ".png")):
+            assert one[name] == other[name], name
+    assert timeless(whole) == timeless(cut)
+
+
+def test_more_steps_may_be_asked_for(data: Path, tmp_path: Path) -> None:
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    train(request(data, whole, steps=8))
+    train(request(data, grown, steps=4))
+    train(request(data, grown, steps=8, resume=True))
+    files = [states.last_state(folder) for folder in (whole, grown)]
+    assert files[0] is not None and files[1] is not None
+    assert all(torch.equal(value, files[1][1][name]) for name, value in files[0][1].items())
+
+
+def test_a_finished_training_that_is_resumed_is_told_again(data: Path, tmp_path: Path) -> None:
+    made = train(request(data, tmp_path / "out"))
+    again = train(request(data, tmp_path / "out", resume=True))
+    assert again.document["steps"] == made.document["steps"] == 6
+    assert again.document["files"] == made.document["files"]
+
+
+CHANGED: dict[str, tuple[dict[str, Any], str]] = {
+    "a rate": ({"set": (*SMALL, "optim.lr=0.1")}, "begun with optim.lr 0.0002, this .* has 0.1"),
+    "an architecture": ({"arch": "mlp", "set": ()}, "begun with arch 'dcgan'"),
+    "a width": ({"set": ("generator.width=6", SMALL[1])}, "generator.arguments.width 4"),
+    "a regulariser": ({"reg": ("adaptivemix",)}, "adaptivemix.distance absent"),
+    "a seed": ({"seed": 5}, "begun with seed 0, this request has 5"),
+    "a batch": ({"batch": 4}, "begun with batch 8"),
+    "fewer steps": ({"steps": 3}, "at step 6, beyond the 3 steps asked for: raise --steps"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_another_configuration_is_refused_and_nothing_is_lost(
+    what: str, data: Path, tmp_path: Path
+) -> None:
+    changes, sentence = CHANGED[what]
+    out = tmp_path / "out"
+    train(request(data, out))
+    before = hashes(out)
+    with pytest.raises(ConfigError, match=sentence):
+        train(request(data, out, **{"resume": True} | changes))
+    assert hashes(out) == before
+
+
+def test_other_data_are_refused(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(request(data, out))
+    before = hashes(out)
+    np.savez(
+        data,
+        images=np.zeros((60, 8, 8), dtype=np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None],
+    )
+    with pytest.raises(ConfigError, match="begun with data.sha256"):
+        train(request(data, out, resume=True))
+    assert hashes(out) == before
+
+
+def test_steps_may_not_grow_where_the_rate_depends_on_them(data: Path, tmp_path: Path) -> None:
+    linear = (*SMALL, "optim.decay=linear")
+    train(request(data, tmp_path / "out", set=linear))
+    with pytest.raises(ConfigError, match="begun with steps 6, this request has 8"):
+        train(request(data, tmp_path / "out", set=linear, steps=8, resume=True))
+
+
+def test_a_folder_that_is_taken_is_left_alone(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(request(data, out))
+    with pytest.raises(ConfigError, match="already holds a training; continue it with --resume"):
+        train(request(data, out))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty and holds no training"):
+        train(request(data, tmp_path / "mine"))
+    with pytest.raises(ConfigError, match="holds no training to resume"):
+        train(request(data, tmp_path / "new", resume=True))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train(request(data, out))
+    last = out / "states" / "step-00000006"
+    (last / "state.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match="step-00000006 is damaged"):
+        train(request(data, out, resume=True))
+    for file in last.iterdir():
+        file.unlink()
+    last.rmdir()
+    assert train(request(data, out, resume=True)).document["status"] == "finished"
+
+
+# -- what goes wrong ----------------------------------------------------------------------------
+
+
+def test_a_batch_that_there_are_no_images_for_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--batch 64 wants more than the 60 items"):
+        train(request(data, tmp_path / "out", batch=64))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_audit_that_cannot_be_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        train(request(data, tmp_path / "out", descriptor="nowhere.onnx"))
+    with pytest.raises(ConfigError, match="the audits cannot be made: .* at least 64 are needed"):
+        train(request(data, tmp_path / "out", descriptor="digits", audit_samples=64))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "out", states._write
+
+    def full(path: Path, content: bytes) -> None:
+        if "00000004" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "_write", full)
+        with pytest.raises(
+            GanauditError, match="step-00000004 cannot be written: the disk is full"
+        ):
+            train(request(data, out))
+    last = states.last_state(out)
+    assert last is not None and last[0]["step"] == 2
+    assert train(request(data, out, resume=True)).document["status"] == "finished"
+
+
+def test_a_training_that_diverges_keeps_its_last_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, after = tmp_path / "out", scribe.Scribe.after_step
+
+    def poisoned(self: Any, step: int, values: Any) -> None:
+        after(self, step, values)
+        if step == 3:
+            with torch.no_grad():
+                next(self._state.generator.parameters()).fill_(float("nan"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scribe.Scribe, "after_step", poisoned)
+        made = train(request(data, out))
+    assert made.exit_code == 3 and made.document["status"] == "diverged"
+    assert "at step 4 " in made.document["message"]
+    last = states.last_state(out)
+    assert last is not None and last[0]["step"] == 2
+    assert train(request(data, out, resume=True)).document["status"] == "finished"
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_configuration_and_the_result(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    out = tmp_path / "out"
+    found = ganaudit("train", "--data", data, "--steps", "3", "--out", out, *FLAGS)
+    assert found.code == 0, found.err
+    assert "optim.lr" in found.err and "Trained for 3 steps." in found.out
+    assert str(out / "training.html") in found.out.replace("\n", "")
+
+
+def test_json_is_the_document(data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]) -> None:
+    out = tmp_path / "out"
+    found = ganaudit(
+        "train", "--data", data, "--steps", "3", "--out", out, "--format", "json", *FLAGS
+    )
+    assert json.loads(found.out) == json.loads((out / "training.json").read_text())
+
+
+def test_bad_data_is_one_sentence(tmp_path: Path, ganaudit: Callable[..., Ended]) -> None:
+    (tmp_path / "empty").mkdir()
+    found = ganaudit("train", "--data", tmp_path / "empty", "--out", tmp_path / "out", *FLAGS)
+    assert found.code == 2 and "empty" in found.complaint
+    assert not (tmp_path / "out").exists()
+
+
+def waited(command: Command, file: Path) -> None:
+    for _ in range(600):
+        if file.exists() or command.process.exitcode is not None:
+            return
+        time.sleep(0.05)
+
+
+def test_ctrl_c_keeps_what_was_learned_and_says_how_to_go_on(
+    data: Path, tmp_path: Path, start: Callable[..., Command], ganaudit: Callable[..., Ended]
+) -> None:
+    out = tmp_path / "out"
+    command = start(
+        "train", "--data", data, "--steps", "100000", "--snapshot-every", "20", "--out", out, *FLAGS
+    )
+    waited(command, out / "states" / "step-00000020" / "state.json")
+    command.interrupt()
+    ended = command.wait()
+    assert ended.code == 130, ended.err
+    assert "Interrupted after" in ended.out
+    last = states.last_state(out)
+    assert last is not None
+    taken = json.loads((out / "training.json").read_text())["steps"]
+    assert last[0]["step"] == taken >= 20
+    resuming = ended.resuming
+    resuming[resuming.index("100000")] = str(taken + 2)
+    assert ganaudit(*resuming).code == 0
+    found = ganaudit("train", "--out", out, "--resume", "--steps", str(taken + 3))
+    assert found.code == 0, found.err
+    assert f"Trained for {taken + 3:,} steps." in found.out
+
+
+def test_a_stored_request_cannot_bring_code(data: Path, tmp_path: Path) -> None:
+    from ganaudit.cli.request_options import resolve_train
+
+    out = tmp_path / "out"
+    train(request(data, out))
+    stored = json.loads((out / "config.json").read_text())
+    stored["request"] |= {"plugin": ["evil.py"], "trust": True}
+    (out / "config.json").write_text(json.dumps(stored))
+    config = resolve_train({"out": out, "resume": True})
+    assert config.plugin == () and config.trust is False
+    assert config.steps == 6 and config.set == SMALL
+
+
+def test_an_unwritable_folder_is_one_sentence(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    found = ganaudit("train", "--data", data, "--out", tmp_path / "file" / "out", *FLAGS)
+    assert found.code in (2, 6) and "out" in found.complaint
+
+
+def test_a_device_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match="this machine has 0 CUDA devices"):
+        train(request(data, tmp_path / "out", device="cuda"))
+    with pytest.raises(ConfigError, match="--precision 16 needs a GPU"):
+        train(request(data, tmp_path / "out", precision="16"))
+    with pytest.raises(ConfigError, match="--batch 8 must be a multiple of --devices 3"):
+        train(request(data, tmp_path / "out", devices=3))
+    assert not (tmp_path / "out").exists()
+
+
+def test_mixed_precision_trains_on_the_cpu(data: Path, tmp_path: Path) -> None:
+    made = train(request(data, tmp_path / "out", precision="bf16", reg=("adaptivemix",), steps=2))
+    assert made.document["status"] == "finished"
+    opened = open_network(tmp_path / "out" / "generator.safetensors")
+    assert all(value.dtype == torch.float32 for value in opened.module.parameters())
+
+
+def test_a_dry_run_writes_nothing(data: Path, tmp_path: Path) -> None:
+    found = runs.outlook(request(data, tmp_path / "out"))
+    assert found["parameters"]["generator"] > 0 and found["recipe"]["steps"] == 6
+    assert not (tmp_path / "out").exists() and os.listdir(tmp_path) == ["data.npz"]

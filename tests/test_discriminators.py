@@ -134,7 +134,7 @@ def test_what_is_no_discriminator_is_refused(code: str, factory: str, said: str)
         ("bad", "a logit that is not finite"),
         ("linear", "takes no images .2, 3, 4, 4. of this generator"),
         ("lost", "takes no images .*has no attribute 'layers'"),
-        ("full", "the gradient through 2 images does not fit .* take a smaller --batch"),
+        ("full", "the gradient through 2 images does not fit .* take --device cpu"),
     ],
 )
 def test_what_it_answers_is_looked_at(code: str, factory: str, said: str) -> None:

@@ -188,7 +188,7 @@ def test_train_a_model_that_does_not_collapse(
     }
     text = (DOCS / "train.md").read_text("utf-8")
     assert all(size in text for size in smaller)
-    assert run_page(DOCS / "train.md", folder, monkeypatch, instead=smaller) == 6
+    assert run_page(DOCS / "train.md", folder, monkeypatch, instead=smaller) == 7
     found = json.loads(Path("model/training.json").read_text())
     assert (found["status"], found["steps"]) == ("finished", 6)
     assert [audit["step"] for audit in found["audits"]] == [0, 4, 6]

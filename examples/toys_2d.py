@@ -41,10 +41,6 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "AdaptiveMix": ("adaptivemix",),
     "AdvLatGAN-qua": ("advlatgan-qua",),
 }
-SETTINGS: Mapping[str, tuple[str, ...]] = {  # a plane is small: see docs/train.md
-    "adaptivemix": ("adaptivemix.weight=0.01",),
-    "advlatgan-qua": ("advlatgan-qua.step=0.01",),
-}
 REFINED = "AdvLatGAN-qua and -z"
 REFINER = LatentRefiner(
     space=SPACE,
@@ -94,7 +90,6 @@ def learned(
             audit_every=0,
             snapshot_every=steps,
             device="cpu",
-            set=tuple(pair for name in METHODS[method] for pair in SETTINGS[name]),
         )
     )
     generator = Generator(open_network(folder / "generator.safetensors").module)

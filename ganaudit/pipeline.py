@@ -48,6 +48,7 @@ def diagnose(
     source: Source | None = None,
     descriptor: Descriptor | None = None,
     reference: Source | None = None,
+    reference_rows: Path | None = None,
     expected: Basis | None = None,
     watch: Watch | None = None,
     progress: Progress = silent,
@@ -61,6 +62,8 @@ def diagnose(
         it; one process only.
       descriptor: likewise, instead of `config.descriptor`.
       reference: likewise, a finite collection instead of `config.reference`, which names it.
+      reference_rows: the folder `reference` of an earlier run: its rows are not made again if the
+        same images, descriptor, seed and versions made them.
       expected: what the run must have in common with another; None: nothing.
       watch: looks at the samples as they come and says when they are enough; None: it takes all
         of `config.samples`.
@@ -120,6 +123,7 @@ def diagnose(
             samples=samples,
             versions=run.versions,
             alone=descriptor is not None,
+            earlier=reference_rows,
             progress=progress,
             notice=notice,
         )

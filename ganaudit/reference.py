@@ -8,7 +8,7 @@ from typing import Any
 
 from ganaudit import fidelity
 from ganaudit.comparable import Comparable
-from ganaudit.errors import ConfigError, SourceError
+from ganaudit.errors import ConfigError, GanauditError, SourceError
 from ganaudit.finished import ALIKE
 from ganaudit.generators import Source
 from ganaudit.intervals import Interval
@@ -17,7 +17,7 @@ from ganaudit.rarefaction import box
 from ganaudit.runner import Progress, fill
 from ganaudit.scoring import Scale, Scored, score, until, valid_rows, valid_slots
 from ganaudit.slots import Stream
-from ganaudit.store import Store
+from ganaudit.store import Store, read_manifest
 
 _LEAST = 64  # items, below which nothing can be compared
 _NEAREST = 5  # of density and coverage: more samples than that are needed
@@ -100,6 +100,7 @@ class Reference:
         samples: int,
         versions: dict[str, str],
         alone: bool,
+        earlier: Path | None = None,
         progress: Progress,
         notice: Callable[[str], None],
     ) -> None:
@@ -110,11 +111,15 @@ class Reference:
           samples: likewise; it may have ended before it had all that were asked for.
           versions: recorded beside the rows.
           alone: no other process can open the descriptor.
+          earlier: folder of an earlier reference, whose rows are taken if they are the same.
           progress: told as images are embedded.
           notice: told why images could not be used.
         """
         self._share_out(anchors, samples)
         recipe = replace(self._recipe, anchors=0)  # one stream: its first slots serve as anchors
+        versions = versions | {"batch": str(recipe.batch)}
+        if earlier is not None:
+            self._adopt(Store(earlier), versions)
         alone = alone or self._given
         with closing(self._request.maker(recipe, reopen=not self._given)) as maker:
             reasons = fill(
@@ -122,12 +127,24 @@ class Reference:
                 Stream.SAMPLES,
                 self.anchors + self.samples,
                 maker,
-                versions=versions | {"batch": str(recipe.batch)},
+                versions=versions,
                 progress=lambda _, done, total: progress("reference", done, total),
                 team=None if alone else self._request.team(recipe),
             )
         for reason, slots in reasons.most_common(5):
             notice(f"{slots} of the reference have no image: {reason}")
+
+    def _adopt(self, earlier: Store, versions: dict[str, str]) -> None:
+        """Take over rows of these images if the same things made them."""
+        try:
+            found, own = read_manifest(earlier.folder), read_manifest(self._store.folder)
+            if found != own or earlier.every_version() != [versions]:
+                return
+        except GanauditError:  # damaged, or not there: they are made again
+            return
+        for begin, end, path in earlier.shards(Stream.SAMPLES):
+            self._store.adopt(Stream.SAMPLES, begin, end, path)
+        self._store.discard_damaged(Stream.SAMPLES)
 
     def compare(
         self, run: Store, scored: Scored, scale: Scale, *, progress: Progress

@@ -484,9 +484,7 @@ def test_intervals_keep_to_what_can_be() -> None:
 
 def test_a_jackknife_needs_groups_and_rows_for_them() -> None:
     rows = cloud(40, 3, 45)
-    with pytest.raises(
-        ValueError, match="groups must be in .*, got 2 of 40 rows"
-    ):
+    with pytest.raises(ValueError, match="groups must be in .*, got 2 of 40 rows"):
         jackknifed(rows, rows, groups=2)
     with pytest.raises(ValueError, match="got 6 of 40 rows"):
         jackknifed(rows, rows, k=5, groups=6)

@@ -515,8 +515,10 @@ class Collection:
     def __init__(self, count: int) -> None:
         self.size: int | None = count
         self.identity = {"count": count}
+        self.asked = 0
 
     def stream(self, draws: Draws) -> Iterator[tuple[int, Tensor | Failure]]:
+        self.asked += len(draws.index)
         yield from zip(draws.index.tolist(), images_of(10_000 + draws.index), strict=True)
 
 
@@ -536,3 +538,45 @@ def test_an_object_without_an_end_is_no_reference(config: Make) -> None:
     request = config(reference="endless", **SCALE)
     with pytest.raises(ConfigError, match="--reference endless is a generator"):
         diagnose(request, source=Toy(), descriptor=Pixels(), reference=endless)
+
+
+def test_rows_of_an_earlier_reference_are_taken_over(config: Make) -> None:
+    def audit(out: str, real: Collection, **given: Any) -> tuple[Any, int]:
+        request = config(reference="what I have", out=Path(out), **SCALE)
+        made = diagnose(request, source=Toy(), descriptor=Pixels(), reference=real, **given)
+        return read_report(made.folder), real.asked
+
+    first, asked = audit("first", Collection(400))
+    again, fewer = audit("again", Collection(400), reference_rows=Path("first/reference"))
+    assert again == first and asked - fewer == 64 + 256
+    shards = [sorted(Path(run, "reference/samples").iterdir()) for run in ("first", "again")]
+    assert [path.read_bytes() for path in shards[0]] == [path.read_bytes() for path in shards[1]]
+
+
+@pytest.mark.parametrize(
+    "what", ["another", "absent", "no manifest", "other versions", "damaged", "misnamed"]
+)
+def test_rows_that_others_made_are_not_taken_over(what: str, config: Make) -> None:
+    def audit(out: str, real: Collection, **given: Any) -> tuple[Any, int]:
+        request = config(reference="what I have", out=Path(out), **SCALE)
+        made = diagnose(request, source=Toy(), descriptor=Pixels(), reference=real, **given)
+        return read_report(made.folder), real.asked
+
+    first, asked = audit("first", Collection(400))
+    audit("another", Collection(401))
+    earlier = Path("another" if what == "another" else "first") / "reference"
+    if what == "absent":
+        earlier = Path("nowhere")
+    if what == "no manifest":
+        (earlier / "manifest.json").write_text("[1")
+    for shard in (earlier / "samples").glob("*"):
+        data = shard.read_bytes()
+        if what == "misnamed":  # it holds other slots than it says
+            shard.rename(shard.with_name("0000000000-0000000310.safetensors"))
+            continue
+        if what == "damaged":
+            shard.write_bytes(data[:-9])
+        if what == "other versions":
+            shard.write_bytes(data.replace(b'"device":"cpu"', b'"device":"gpu"'))
+    again, all_of_them = audit("again", Collection(400), reference_rows=earlier)
+    assert again == first and all_of_them == asked

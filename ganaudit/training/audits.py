@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ganaudit.pipeline import diagnose
 from ganaudit.reference import Reference
 from ganaudit.runner import Progress
 from ganaudit.scoring import valid_rows
+from ganaudit.slots import Stream
 from ganaudit.starting import REFERENCE
 from ganaudit.store import Store
 from ganaudit.training.recipe import OWNERS
@@ -27,6 +28,19 @@ TOY = "toy:"
 _MOST_ROWS, _FEWEST_ROWS = 4_000, 100  # of either side, for intervals
 
 
+@dataclass(frozen=True)
+class Found:
+    """What an audit found.
+
+    Attributes:
+      figures: numbers, or {"estimate", "low", "high"}; None: not known.
+      under: JSON values that they depend on: descriptor, theta, radius, anchors and samples.
+    """
+
+    figures: dict[str, Any]
+    under: dict[str, Any]
+
+
 def check(config: TrainConfig, real: Source) -> None:
     """Refuse audits that cannot be, before anything is trained.
 
@@ -34,9 +48,10 @@ def check(config: TrainConfig, real: Source) -> None:
       ConfigError: the descriptor cannot be opened, its reach is not known, or the training images
         are too few to be compared with.
     """
-    request = open_request(_request(config, "training data", out=None), source=real)
+    wanted = _request(config, "training data", out=None)
+    request = open_request(replace(wanted, anchors=1, samples=1), source=real)  # however few
     try:
-        Reference(request, source=real)
+        Reference(replace(request, config=wanted), source=real)
     except ConfigError as error:
         raise ConfigError(f"the audits cannot be made: {error}") from error
 
@@ -50,30 +65,37 @@ def audit(
     device: str,
     progress: Progress,
     notice: Callable[[str], None],
-) -> dict[str, Any]:
+) -> Found:
     """Diagnose a generator's file beside the images it was trained on; figures of the report.
+
+    The real images are embedded once: an audit takes their rows from one beside it.
 
     Args:
       config: of the training; it names the descriptor and says how much is sampled.
       generator: its file.
       real: the training's own images.
-      out: folder of the run; one of another generator is replaced.
+      out: folder of the run, in that of all audits; one that is there is replaced.
       device: cpu or cuda:N.
       progress: as of `diagnose`.
       notice: likewise.
+
+    Raises:
+      SourceError: the generator gave nothing that can be scored.
+      ConfigError: too little of what it gave can be scored.
     """
-    if out.exists():  # of a training that was interrupted after this audit
+    if out.exists():  # of a training that was interrupted in or after this audit
         shutil.rmtree(out)
-    found = diagnose(
+    earlier = sorted(out.parent.glob(f"*/{REFERENCE}"))
+    made = diagnose(
         replace(_request(config, f"checkpoint:{generator}", out=out), device=device),
         reference=real,
+        reference_rows=earlier[-1] if earlier else None,
         progress=progress,
         notice=notice,
     )
-    slots = min(found.report["reference"]["images"], config.audit_anchors + config.audit_samples)
-    return figures_of(found.report) | _with_intervals(
-        found.folder, real=slots, samples=config.audit_samples
-    )
+    report = made.report
+    intervals = _intervals(made.folder, report["reference"])
+    return Found(figures_of(report) | intervals, _under(report))
 
 
 def _request(config: TrainConfig, generator: str, *, out: Path | None) -> DiagnoseConfig:
@@ -96,22 +118,42 @@ def _request(config: TrainConfig, generator: str, *, out: Path | None) -> Diagno
     )
 
 
-def _with_intervals(folder: Path, *, real: int, samples: int) -> dict[str, Any]:
-    """Fréchet distance, density and coverage again, from the rows of a run, with intervals.
+def _intervals(folder: Path, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Fréchet distance, density and coverage of a run with intervals; {}: too few rows for them.
 
-    `real` and `samples` are slots of the reference and of the run.
+    Up to 4,000 rows a side they are of the very rows that the section of its report is about, so
+    that the estimates are the same; of more rows, of the first 4,000.
     """
-    theirs = valid_rows(Store(folder / REFERENCE), first=0, stop=real, most=_MOST_ROWS)
-    ours = valid_rows(Store(folder), first=0, stop=samples, most=_MOST_ROWS)
-    if min(len(theirs), len(ours)) < _FEWEST_ROWS:
+    first, rows = section["anchors"], min(_MOST_ROWS, section["fidelity"]["rows"])
+    if rows < _FEWEST_ROWS:
         return {}
-    return {name: one.figures() for name, one in fidelity.jackknifed(theirs, ours).items()}
+    real, run = Store(folder / REFERENCE), Store(folder)
+    theirs = valid_rows(real, first=0, stop=_stored(real), most=first + rows)[first:]
+    ours = valid_rows(run, first=0, stop=_stored(run), most=rows)
+    found = fidelity.jackknifed(theirs, ours)
+    return {name: one.figures() for name, one in found.items()} | {"rows": rows}
+
+
+def _stored(store: Store) -> int:
+    """One past the last sample of a run that is complete."""
+    return max(end for _, end, _ in store.shards(Stream.SAMPLES))
+
+
+def _under(report: Mapping[str, Any]) -> dict[str, Any]:
+    scale, figures = report["scale"], report["figures"]
+    return {
+        "descriptor": report["descriptor"]["name"],
+        "theta": scale["theta"],
+        "radius": scale["radius"],
+        "anchors": figures["anchors"],
+        "samples": figures["samples"],
+    }
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """Of a canonical report: what the training's page shows of it."""
-    figures, real = report["figures"], report["reference"]
-    fidelity = {} if real is None else real["fidelity"]
+    figures, real, vendi = report["figures"], report["reference"], report["figures"]["vendi"]
+    compared, ratios = ({}, {}) if real is None else (real["fidelity"], real["ratios"])
     return {
         "worst_rate": figures["worst_mode"]["rate"],
         "median_rate": figures["median_rate"],
@@ -121,11 +163,15 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "mean_similarity": figures["mean_similarity"],
         "mu": figures["mccs"]["mu"],
         "n": figures["samples"],
-        "vendi": figures["vendi"]["order_1"],
-        "frechet_distance": fidelity.get("frechet_distance"),
-        "kernel_distance": fidelity.get("kernel_distance"),
-        "density": fidelity.get("density"),
-        "coverage": fidelity.get("coverage"),
+        "vendi": None if vendi is None else vendi["order_1"],
+        "near_copies": figures["near_copies"]["flagged"],
+        "worst_ratio": ratios.get("worst_rate"),
+        "similarity_ratio": ratios.get("mean_similarity"),
+        "frechet_distance": compared.get("frechet_distance"),
+        "kernel_distance": compared.get("kernel_distance"),
+        "density": compared.get("density"),
+        "coverage": compared.get("coverage"),
+        "rows": compared.get("rows"),
     }
 
 
@@ -140,4 +186,5 @@ def toy_figures(name: str, points: NDArray[np.float32]) -> dict[str, Any]:
         "modes_of": found.of,
         "good": found.good,
         "largest_mode": found.largest,
+        "n": len(points),
     }

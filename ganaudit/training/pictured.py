@@ -14,7 +14,8 @@ from ganaudit.slots import Prior, Stream, latents_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SIDE = 8  # images in a row of a grid
+_SIDE = 8  # images in a row and in a column of a grid
+_MOST_CLASSES = 16  # with a column each
 _POINTS = 2_000  # of a scatter plot
 _CELLS = 80  # a side, of a confidence map
 _WIDE, _HIGH, _DPI = 8.0, 4.0, 100  # inches of both panels, dots an inch
@@ -32,8 +33,8 @@ def grid_of(
 ) -> NDArray[np.uint8]:
     """Images of the first 64 slots of a seed, as pixels uint8 [H, W, 3] of a grid of 8 x 8.
 
-    They are those that `ganaudit sample --seed` shows of an unconditional generator. Classes take
-    turns along a row: each column shows one, up to eight.
+    They are those that `ganaudit sample --seed` shows of an unconditional generator. Up to 16
+    classes have a column each, and as many whole rows as 64 images give; of more, the first 8.
 
     Args:
       generator: in eval mode, on `device`.
@@ -43,11 +44,13 @@ def grid_of(
       seed: of the slots.
       device: where it runs.
     """
-    latents = _latents(_SIDE**2, latent_shape, prior, seed).to(device)
-    labels = torch.arange(_SIDE**2, device=device) % _SIDE % num_labels if num_labels else None
+    columns = num_labels if 1 < num_labels <= _MOST_CLASSES else _SIDE
+    count = _SIDE**2 // columns * columns
+    latents = _latents(count, latent_shape, prior, seed).to(device)
+    labels = torch.arange(count, device=device) % columns % num_labels if num_labels else None
     images = generator(latents, *(() if labels is None else (labels,)))
     pixels = to_rgb(images.float(), value_range=(-1, 1), layout="NCHW").permute(0, 2, 3, 1)
-    return draw_grid(list(pixels.cpu().numpy()), columns=_SIDE)
+    return draw_grid(list(pixels.cpu().numpy()), columns=columns)
 
 
 def plane_of(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganaudit.checkpoints.native import save_native
 from ganaudit.config import TrainConfig
-from ganaudit.errors import GanauditError, SourceError
+from ganaudit.errors import ConfigError, GanauditError, SourceError, one_line
 from ganaudit.files import FULL, write_output
 from ganaudit.grids import encode_png
 from ganaudit.runner import Progress
@@ -75,9 +75,14 @@ class Scribe:
         """Take note of a step; now and then a line in the log."""
         self._meter.add(values)
         self._progress("steps", step, self._recipe.steps)
-        if step % self._every == 0 or step == self._recipe.steps:
-            self._last = self._meter.read()
-            self._journal.record(step, self._last, kimg=round(self.kimg(step), 3))
+        if step % self._every == 0:
+            self._record(step)
+
+    def _record(self, step: int) -> None:
+        means = self._meter.read()
+        if means:
+            self._last = means
+            self._journal.record(step, means, kimg=round(self.kimg(step), 3))
 
     def kimg(self, step: int) -> float:
         """Thousands of real images shown in so many steps."""
@@ -86,9 +91,13 @@ class Scribe:
     def snapshot(self, step: int) -> None:
         """A checkpoint, the networks as files, images of fixed latents, and an audit if due.
 
+        The log has a line first, so that a training that goes on from here misses no step in it.
+        An audit that is in the log already is not made again.
+
         Raises:
           GanauditError: the disk is full; what was written before is whole.
         """
+        self._record(step)
         generator = self._settled()
         save_state(self._out, self._state, step=step, about={"kimg": self.kimg(step)})
         self._export(GENERATOR, generator, step)
@@ -97,7 +106,7 @@ class Scribe:
         if self._last:
             means = ", ".join(f"{name} {value:.3g}" for name, value in self._last.items())
             self._notice(f"step {step:,}: {means}")
-        if self.audit_is_due(step):
+        if self.audit_is_due(step) and not self._journal.was_audited(step):
             self._audit(generator, step)
 
     def audit_is_due(self, step: int) -> bool:
@@ -188,9 +197,11 @@ class Scribe:
     def _audit(self, generator: nn.Module, step: int) -> None:
         if self._data.are_points:
             figures = toy_figures(self._config.data, self._points(generator, _TOY_POINTS))
+            if figures:
+                self._journal.audit(step, figures, under={"samples": _TOY_POINTS})
         else:
             try:
-                figures = audit(
+                found = audit(
                     self._config,
                     self._out / GENERATOR,
                     self._data.source(),
@@ -199,8 +210,8 @@ class Scribe:
                     progress=lambda what, done, all_: self._progress(f"audit: {what}", done, all_),
                     notice=self._notice,
                 )
-            except SourceError as error:  # an untrained generator need not give a face
-                self._notice(f"step {step:,} was not audited: {error}")
+            except (SourceError, ConfigError) as error:  # it need not give a face yet
+                self._journal.no_audit(step, one_line(error))
+                self._notice(f"step {step:,} was not audited: {one_line(error)}")
                 return
-        if figures:
-            self._journal.audit(step, figures)
+            self._journal.audit(step, found.figures, under=found.under)

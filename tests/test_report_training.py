@@ -5,13 +5,14 @@ import copy
 import io
 import json
 import re
+import shlex
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -153,14 +154,23 @@ def test_an_untrained_generator_is_no_baseline_of_a_regulariser() -> None:
     assert not [one for one in said.cautions(made) if one.startswith(start)]
 
 
+class Step(NamedTuple):
+    text: str
+    command: str
+
+
 def test_what_comes_next_is_what_can_be_done() -> None:
-    assert list(said.next_steps(document()))[0].endswith("--resume --steps N")
-    assert list(said.next_steps(VARIANTS["bare"]()))[0].endswith("--out FOLDER --resume")
-    assert list(said.next_steps(VARIANTS["diverged"]()))[0].startswith("Begin again")
-    commands = " ".join(list(said.next_steps(document()))[1:])
-    assert commands.count("--descriptor facenet") == 3
-    assert "--descriptor NAME" in " ".join(said.next_steps(VARIANTS["bare"]()))
-    assert len(list(said.next_steps(toy()))) == 1
+    steps = {
+        name: [Step(text, " ".join(command)) for text, command in said.next_steps(make())]
+        for name, make in VARIANTS.items()
+    }
+    train = "ganaudit train --out FOLDER --resume"
+    first = {name: steps[name][0] for name in ("six", "bare", "diverged")}
+    assert (first["six"].command, first["bare"].command) == (f"{train} --steps N", train)
+    assert first["diverged"].text.startswith("Begin again") and not first["diverged"].command
+    assert ["--descriptor facenet" in step.command for step in steps["six"][1:]] == [True] * 3
+    assert ["--descriptor NAME" in step.command for step in steps["bare"][1:]] == [True] * 3
+    assert ["--descriptor points" in step.command for step in steps["toy"]] == [False, True]
 
 
 # -- figures -------------------------------------------------------------------------------------
@@ -194,7 +204,8 @@ def test_the_page_has_every_figure_and_sentence(rendered: tuple[str, Json, str])
         return
     seen = unescape(visible(text))
     sentences = [said.headline(made), *said.lead(made), *said.cautions(made), *said.notes(made)]
-    sentences += [*said.next_steps(made), *(f"{a} {b}" for a, b in said.facts(made))]
+    sentences += [text for step in said.next_steps(made) for text in (step.text, *step.command)]
+    sentences += [*(f"{a} {b}" for a, b in said.facts(made))]
     assert missing(iter(sentences), seen) == []
     assert missing(shown(made), seen) == []
     for row in tables.rows(tables.over_time(made)):
@@ -403,6 +414,14 @@ def test_hostile_strings_add_nothing_but_text(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in attacked
     assert not re.search("[\0-\x08\x0b-\x1f\u202e\ud800]", attacked)
     assert "{{ 7 * 7 }}" in attacked and attacked.encode()
+
+
+def test_a_command_is_one_whatever_a_descriptor_is_called() -> None:
+    made = document()
+    made["audits"][-1]["under"]["descriptor"] = "x; rm -rf $HOME `id` 'y'"
+    for step in list(said.next_steps(made))[1:]:
+        found = shlex.split(" ".join(step.command))
+        assert found[found.index("--descriptor") + 1] == "x; rm -rf $HOME `id` 'y'"
 
 
 def test_hostile_strings_do_not_steer_a_terminal(
@@ -674,3 +693,18 @@ def test_examples_are_of_the_figures_that_audits_have() -> None:
     toys = {"modes", "modes_of", "good", "largest_mode"}
     assert set(one["figures"]) == set(described) - toys
     assert set(toy()["audits"][0]["figures"]) == toys | {"n"}
+
+
+def test_the_commands_that_come_next_have_options_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from typer.testing import CliRunner
+
+    from ganaudit.cli import app
+
+    for make in VARIANTS.values():
+        for step in said.next_steps(make()):
+            if step.command:
+                _, verb, *rest = step.command
+                text = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "300"}).output
+                assert [word for word in rest if word[:2] == "--" and word not in text] == []

@@ -1,7 +1,8 @@
 """The words of a training's page: how it ended, what the audits say, and what may not be said."""
 
+import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ganaudit.report import words
 
@@ -13,7 +14,6 @@ _ENDED = {
     "interrupted": "Interrupted after {steps}; the last checkpoint is kept.",
     "diverged": "Diverged after {steps}: {message}. The last checkpoint before it is kept.",
 }
-_ON = "Go on, from the directory that it was begun in: ganaudit train --out FOLDER --resume"
 
 
 def headline(document: Document) -> str:
@@ -164,25 +164,38 @@ def cautions(document: Document) -> Iterator[str]:
     )
 
 
-def next_steps(document: Document) -> Iterator[str]:
-    """Commands, a line each."""
+class Step(NamedTuple):
+    """What can be done next, and the words of the command that does it, as a shell wants them."""
+
+    text: str
+    command: list[str]
+
+
+def next_steps(document: Document) -> Iterator[Step]:
+    """What can be done next, with commands where FOLDER stands for that of the training."""
+    on = "ganaudit train --out FOLDER --resume".split()
     if document["status"] == "interrupted":
-        yield _ON
+        yield Step("Go on, from the directory that it was begun in", on)
     elif document["status"] == "diverged":
-        yield (
+        yield Step(
             "Begin again in a new folder, with a lower --set optim.lr, a larger penalty or another "
-            "--loss"
+            "--loss",
+            [],
         )
     else:
-        yield f"{_ON} --steps N"
-    if "fit" not in document["data"]:  # points: no descriptor can look at them
+        yield Step("Train longer, from the directory that it was begun in", [*on, "--steps", "N"])
+    generator = ["--generator", "FOLDER/generator.safetensors"]
+    if "fit" not in document["data"]:  # points, which have pictures of dots
+        dots = "--descriptor points --theta 0.05 --radius 0.02".split()
+        yield Step(
+            "Audit its points as pictures of dots", ["ganaudit", "diagnose", *generator, *dots]
+        )
         return
     under = document["audits"][-1]["under"] if document["audits"] else {}
-    name = words.named(under.get("descriptor", "NAME"))
-    both = f"--generator FOLDER/generator.safetensors --descriptor {name}"
-    yield f"Audit it at more samples: ganaudit diagnose {both} --samples 20000"
-    yield f"Thin what is still too dense: ganaudit calibrate {both} --method importance"
-    yield (
-        f"Refine its latents: ganaudit calibrate {both} --method advlatgan-z --discriminator "
-        "FOLDER/discriminator.safetensors"
-    )
+    descriptor = shlex.quote(words.named(under.get("descriptor", "NAME")))
+    both = [*generator, "--descriptor", descriptor]
+    yield Step("Audit it at more samples", ["ganaudit", "diagnose", *both, "--samples", "20000"])
+    thin = ["ganaudit", "calibrate", *both, "--method"]
+    yield Step("Thin what is still too dense", [*thin, "importance"])
+    judge = ["--discriminator", "FOLDER/discriminator.safetensors"]
+    yield Step("Refine its latents", [*thin, "advlatgan-z", *judge])

@@ -460,8 +460,6 @@ class TrainConfig:
             raise ConfigError(f"--channels must be 1 (grey) or 3 (RGB), got {self.channels}")
         if self.audit_every is not None and self.audit_every < 0:
             raise ConfigError(f"--audit-every must be at least 0, got {self.audit_every}")
-        if self.audit_every and self.descriptor is None:
-            raise ConfigError("--audit-every needs the --descriptor that the audits use")
         for name in ("theta", "radius"):
             value = getattr(self, name)
             if value is not None and not MIN_REACH <= value <= 1:

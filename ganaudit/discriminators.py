@@ -16,6 +16,7 @@ from ganaudit.checkpoints.opened import open_network
 from ganaudit.checkpoints.state_dicts import fill, read_state_dict
 from ganaudit.errors import ConfigError, PluginError, one_line
 from ganaudit.files import is_file, sha256_of
+from ganaudit.networks.dcgan import DCGANDiscriminator
 from ganaudit.networks.stylegan2_discriminator import DiscriminatorEpilogue
 from ganaudit.registry import bind
 from ganaudit.userfile import import_file
@@ -98,8 +99,8 @@ def open_discriminator(
 ) -> Discriminator:
     """The discriminator that `spec` names, in eval mode, its weights without gradients.
 
-    StyleGAN2's looks at the spread of a group of images; here every image is a group of its own, so
-    that what is said of one does not depend on the others.
+    StyleGAN2's looks at the spread of a group of images, and so may `dcgan_discriminator`; here
+    every image is a group of its own, so that what is said of one does not depend on the others.
 
     Args:
       spec: a checkpoint's path, or python:FILE.py:FACTORY. A factory returns a module of torch;
@@ -126,6 +127,8 @@ def open_discriminator(
     for part in module.modules():
         if isinstance(part, DiscriminatorEpilogue):
             part.group_size = 1
+        if isinstance(part, DCGANDiscriminator):
+            part.alone = True
     return Discriminator(module.to(device).eval().requires_grad_(False), identity)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,34 @@ def test_an_audit_that_cannot_be_leaves_no_folder(data: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="the audits cannot be made: .* at least 64 are needed"):
         train(request(data, tmp_path / "out", descriptor="digits", audit_samples=64))
     assert not (tmp_path / "out").exists()
+
+
+def test_audits_of_images_need_a_descriptor_and_those_of_points_none(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="--audit-every needs the --descriptor"):
+        train(request(data, tmp_path / "out", audit_every=3))
+    toy = TrainConfig(
+        data="toy:ring", out=tmp_path / "toy", steps=4, audit_every=2, batch=16, device="cpu"
+    )
+    assert [audit["step"] for audit in train(toy).document["audits"]] == [0, 2, 4]
+
+
+def test_an_audit_that_a_power_cut_took_is_made_on_resume(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = TrainConfig(data="toy:ring", out=tmp_path / "toy", steps=4, batch=16, device="cpu")
+
+    def cut(self: Any, generator: Any, step: int) -> None:
+        if step == 4:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scribe.Scribe, "_audit", cut)
+        with pytest.raises(Stop):
+            train(toy)
+    found = train(replace(toy, resume=True)).document
+    assert [audit["step"] for audit in found["audits"]] == [4]
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(

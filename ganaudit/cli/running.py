@@ -231,6 +231,10 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
+def _pace(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 class Progress:
     """How far a run is: a bar where stderr is a terminal, now and then a line where it is not."""
 
@@ -238,7 +242,7 @@ class Progress:
         """`quiet`: say nothing at all."""
         self._quiet = quiet
         self._bar: Any = None
-        self._task: Any = None
+        self._tasks: dict[str, Any] = {}  # by stage
         self._what = ""
         self._begin = (0.0, 0)  # of the stage: time, and slots that were there already
         self._spoke = 0.0
@@ -273,16 +277,17 @@ class Progress:
         now = time.monotonic()
         if what != self._what:
             self._what, self._begin, self._spoke = what, (now, done), now
-            if self._bar is not None:
-                self._task = self._bar.add_task(what, total=total, completed=done, rate="")
+            if self._bar is not None and what not in self._tasks:
+                self._tasks[what] = self._bar.add_task(what, total=total, completed=done, rate="")
         since, before = self._begin
         rate = (done - before) / (now - since) if done > before else 0.0
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=f"{rate:,.0f}/s" if rate else "")
+            shown = f"{_pace(rate)}/s" if rate else ""
+            self._bar.update(self._tasks[what], completed=done, total=total, rate=shown)
         elif done == total or now - self._spoke >= _LINE_EVERY_S:
             self._spoke = now
             left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
-            speed = f" ({rate:,.0f}/s{left})" if rate else ""
+            speed = f" ({_pace(rate)}/s{left})" if rate else ""
             print(f"{what}: {done:,} of {total:,}{speed}", file=sys.stderr, flush=True)
 
     def notice(self, text: str) -> None:

@@ -95,7 +95,8 @@ class ConditionalDCGANDiscriminator(nn.Module):
 
     def features(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, F, 4, 4] of images [N, channels, size, size] and labels [N], or soft [N, L]."""
-        assert labels is not None
+        if labels is None:
+            raise ValueError("a conditional discriminator judges images with their labels")
         soft = one_hot(labels, self.num_labels, images.dtype)
         maps = soft[:, :, None, None].expand(-1, -1, *images.shape[2:])
         return self.discriminator.features(torch.cat([images, maps], dim=1))
@@ -141,7 +142,8 @@ class ACGANDiscriminator(nn.Module):
             width=width, channels=channels, size=size, normalisation=normalisation
         )
         self.image_shape = self.discriminator.image_shape
-        self.guess = nn.Linear(width * size * smallest_map(size), num_classes)
+        flat = width * size * smallest_map(size)
+        self.guess = normed(nn.Linear(flat, num_classes), normalisation == "spectral")
 
     def features(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, F, 4, 4] of images [N, channels, size, size]."""

@@ -81,9 +81,15 @@ class DCGANDiscriminator(nn.Module):
 
     Its features are all but the last layer; with head mean they are a map of logits, whose mean is
     the logit: the form in which AdaptiveMix (CVPR 2023) writes a critic.
+
+    Attributes:
+      num_labels: 0.
+      image_shape: (channels, size, size).
+      alone: with spread, whether an image is a batch of its own, whose spread is 0; False at first.
     """
 
     num_labels = 0
+    alone = False
 
     def __init__(
         self,
@@ -151,15 +157,20 @@ class DCGANDiscriminator(nn.Module):
         if self.last is None:
             return features.mean(dim=(1, 2, 3))
         if self.spread:
-            _, _, high, wide = features.shape
-            spread = (features.var(dim=0) + 1e-8).sqrt().mean().expand(len(features), 1, high, wide)
-            features = torch.cat([features, spread], dim=1)
+            features = torch.cat([features, self._spread_map(features)], dim=1)
         logits: Tensor = self.last(features)  # [N, 1, 1, 1]
         return logits.flatten()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N] for images [N, channels, size, size] float32 in [-1, 1]."""
         return self.head(self.features(images))
+
+    def _spread_map(self, features: Tensor) -> Tensor:
+        """[N, 1, h, w] of one number: the mean standard deviation of a feature in the batch."""
+        spread = torch.zeros_like(features[:1, :1])
+        if len(features) > 1 and not self.alone:
+            spread = spread + (features.var(dim=0) + 1e-8).sqrt().mean()
+        return spread.expand(len(features), -1, -1, -1)
 
 
 def normed(layer: nn.Module, spectral: bool) -> nn.Module:

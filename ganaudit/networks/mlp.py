@@ -1,7 +1,6 @@
 """Fully connected networks: for points of the plane, and for small images."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +47,12 @@ class MLPGenerator(nn.Module):
         super().__init__()
         self.latent_shape = (check_size("latent_size", latent_size, 1, MAX_LATENT_SIZE),)
         self.image_shape = _shape(image_shape)
+        if not isinstance(batch_norm, bool):
+            raise ValueError(f"batch_norm must be true or false, got {batch_norm!r:.40}")
         layers: list[nn.Module] = []
         width = latent_size
         for after in _widths(widths):
-            layers += [nn.Linear(width, after), *([nn.BatchNorm1d(after)] * bool(batch_norm))]
+            layers += [nn.Linear(width, after), *([nn.BatchNorm1d(after)] if batch_norm else [])]
             layers += [nn.ReLU()]
             width = after
         layers += [nn.Linear(width, math.prod(self.image_shape))]
@@ -123,19 +124,21 @@ class _Maxout(nn.Module):
         return torch.amax(rows.reshape(len(rows), -1, self.pieces), dim=2)
 
 
-def _widths(widths: Sequence[int]) -> list[int]:
-    if isinstance(widths, str) or not 1 <= len(widths) <= MAX_LAYERS:
+def _widths(widths: object) -> list[int]:
+    if not isinstance(widths, list | tuple) or not 1 <= len(widths) <= MAX_LAYERS:
         raise ValueError(f"widths must be 1 to {MAX_LAYERS} integers, got {widths!r:.80}")
     return [check_size("widths", width, 1, MAX_WIDTH) for width in widths]
 
 
-def _shape(shape: Sequence[int]) -> tuple[int, ...]:
-    found = tuple(shape)
+def _shape(shape: object) -> tuple[int, ...]:
+    found = tuple(shape) if isinstance(shape, list | tuple) else ()
+    if any(type(size) is not int for size in found):
+        found = ()  # 2.0 equals 2, and is no size
     if found == POINTS:
         return found
     if len(found) != 3 or found[0] not in (1, 3) or found[1] != found[2]:
         raise ValueError(
-            f"image_shape must be [2] (points) or [1 or 3, side, side], got {list(found)!r:.80}"
+            f"image_shape must be [2] (points) or [1 or 3, side, side], got {shape!r:.80}"
         )
-    check_size("image_shape", found[1], 1, MAX_SIDE)
+    check_size("size", found[1], 1, MAX_SIDE)
     return found

@@ -1,9 +1,10 @@
 """SNGAN's residual networks: a generator with batch norm, a discriminator with spectral norm.
 
 Miyato, Kataoka, Koyama, Yoshida (2018), "Spectral Normalization for Generative Adversarial
-Networks", appendix B.4, figures and tables of the ResNet architectures. Deviation: sizes of 64 and
-128 follow one rule, widths double at each halving of the size up to 8 times, where the paper gives
-tables for 32, 48 and 128 alone. Spectral norm is torch's, one power iteration a pass in training.
+Networks", appendix B.4: the ResNets of CIFAR-10 (32 pixels), STL-10 (48) and ImageNet (128); 64
+pixels, for which there is no table, follow the same rule. In a block of the discriminator the first
+convolution keeps the width, as in the authors' code. Deviations: weights begin as torch has them;
+spectral norm is torch's, one power iteration a pass in training.
 """
 
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from ganaudit.networks import check_size
 SIZES = (32, 48, 64, 128)
 MAX_LATENT_SIZE = 4096
 MAX_WIDTH = 512
-_MOST = 8  # times the width, of any layer
+_MOST = 16  # times the width, of any layer
 
 
 class SNGANGenerator(nn.Module):
@@ -69,8 +70,8 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(nn.Module):
     """Images in, logits out: above 0 for real.
 
-    Its features are the last block's, summed over all places: the head is linear in them, so a
-    mix of features is judged as the mix of both logits.
+    Its features are the last block's, rectified and summed over all places. All that follows is
+    linear, so a mix of features is judged as the mix of both logits.
     """
 
     num_labels = 0
@@ -90,7 +91,7 @@ class SNGANDiscriminator(nn.Module):
         super().__init__()
         self.image_shape = _check_image(channels, size)
         widths = _discriminator_widths(check_size("width", width, 1, MAX_WIDTH), size)
-        halved = {32: 2}.get(size, len(widths))  # blocks that halve the size
+        halved = 2 if size == 32 else len(widths) - 1  # blocks that halve the size
         blocks: list[nn.Module] = [_First(channels, widths[0])]
         stages = zip(widths[:-1], widths[1:], strict=True)
         for place, (inputs, outputs) in enumerate(stages, 1):
@@ -151,8 +152,8 @@ class _Down(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, halve: bool) -> None:
         super().__init__()
         self.halve = halve
-        self.conv1 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
-        self.conv2 = spectral_norm(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.conv1 = spectral_norm(nn.Conv2d(inputs, inputs, 3, padding=1))
+        self.conv2 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
         self.shortcut: nn.Module = nn.Identity()
         if halve or inputs != outputs:
             self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1))
@@ -173,16 +174,16 @@ def _generator_widths(width: int, size: int) -> list[int]:
 
 
 def _discriminator_widths(width: int, size: int) -> list[int]:
-    """Channels of each block."""
+    """Channels of each block, of which the last keeps the size."""
     if size == 32:
         return [2 * width] * 4
     stages = {48: 4, 64: 4, 128: 5}[size]
-    return [width * min(_MOST, 2**place) for place in range(stages)]
+    return [width * min(_MOST, 2**place) for place in range(stages + 1)]
 
 
 def _check_image(channels: int, size: int) -> tuple[int, int, int]:
     if check_size("channels", channels, 1, 3) == 2:
         raise ValueError("channels must be 1 (grey) or 3 (RGB), got 2")
-    if isinstance(size, bool) or size not in SIZES:
+    if type(size) is not int or size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(map(str, SIZES))}, got {size!r:.40}")
     return channels, size, size

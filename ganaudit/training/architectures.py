@@ -87,6 +87,11 @@ def network_specs(
     pair = ARCHITECTURES[arch]
     if len(image_shape) == 1 and arch != "mlp":
         raise ConfigError(f"--arch {arch} makes images, and the data are points: say --arch mlp")
+    if len(image_shape) == 3 and image_shape[1] != image_shape[2]:
+        raise ConfigError(
+            f"the networks make square images, and the data are {image_shape[1]} x "
+            f"{image_shape[2]}: say --size 32 --fit pad, crop or resize"
+        )
     if pair.conditional and num_labels < 2:
         raise ConfigError(
             f"--arch {arch} needs classes, and the data have none: say --labels folders or "

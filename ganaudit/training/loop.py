@@ -102,8 +102,7 @@ def train(
             judged: Judged = judge.module(images, labels, mix, parts)
         return judged._replace(logits=judged.logits.float())
 
-    if saved is None:
-        snapshot(start)
+    snapshot(start)  # of one that goes on, what its end may have cut off
     for step in range(start, recipe.steps):
         for group, rate in zip(
             (generator_optimizer, optimizer), optim.rates(step, recipe.steps), strict=True

@@ -134,6 +134,8 @@ def recipe_of(config: TrainConfig, data: TrainingData) -> Recipe:
     """What a request says for its data."""
     if len(data) < 2:
         raise ConfigError(f"{config.data} holds {len(data)} images; at least 2 are needed")
+    if config.audit_every and config.descriptor is None and not data.are_points:
+        raise ConfigError("--audit-every needs the --descriptor that the audits use")
     recipe = resolve_recipe(config, image_shape=data.image_shape, num_labels=data.num_labels)
     Batches(len(data), recipe.batch, recipe.seed)  # refuses a batch that there are no images for
     return recipe

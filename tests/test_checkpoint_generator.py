@@ -186,7 +186,7 @@ def test_a_state_dict_goes_into_a_network_of_ours_that_the_user_names() -> None:
     ("said", "message"),
     [
         ({}, "a state dict of no architecture that ganaudit knows by its names.*network=NAME"),
-        ({"network": "nothing"}, "network must be one of biggan"),
+        ({"network": "nothing"}, "network must be one of acgan_discriminator, biggan"),
         ({"network": "dcgan", "latent_size": "5"}, "required: latent_size, width"),
         (
             {"network": "dcgan", "latent_size": "5", "width": "3", "size": "8"},

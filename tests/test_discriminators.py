@@ -193,6 +193,61 @@ def test_a_checkpoint_is_read_and_each_image_judged_alone(tmp_path: Path) -> Non
     assert judge.identity["network"] == "stylegan2_discriminator"
 
 
+NATIVE: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
+    "points": ("mlp_discriminator", {"widths": [5, 4]}, (2,)),
+    "images": ("dcgan_discriminator", {"width": 2, "normalisation": "spectral"}, (1, 16, 16)),
+    "batch norm": ("dcgan_discriminator", {"width": 2, "normalisation": "batch"}, (1, 16, 16)),
+    "spread": ("dcgan_discriminator", {"width": 2, "spread": True}, (1, 16, 16)),
+    "residual": ("sngan_discriminator", {"width": 2}, (3, 32, 32)),
+    "told classes": ("cdcgan_discriminator", {"width": 2, "num_labels": 3}, (1, 32, 32)),
+    "guessing classes": ("acgan_discriminator", {"width": 2, "num_classes": 3}, (1, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+def test_a_discriminator_of_a_training_judges_each_image_alone(kind: str, tmp_path: Path) -> None:
+    """As the network itself does in eval mode, an image and its label at a time."""
+    name, arguments, shape = NATIVE[kind]
+    torch.manual_seed(2)
+    module: Any = networks.build(name, arguments)
+    images, labels = torch.rand(5, *shape) * 2 - 1, torch.tensor([0, 2, 1, 1, 0])
+    told = bool(module.num_labels)
+    assert told == (kind == "told classes")
+    module.train()(images, *((labels,) if told else ()))  # statistics and singular vectors move
+    path = tmp_path / "discriminator.safetensors"
+    save_native(path, module, network=name, arguments=arguments, facts={})
+    judge = opened(str(path), code=False)
+    logits = judge(images.requires_grad_(True), labels)
+    assert judge.num_labels == module.num_labels and judge.identity["network"] == name
+    assert len(judge.identity["sha256"]) == 64
+    module.eval()
+    for i in range(5):
+        one = slice(i, i + 1)
+        alone = module(images[one], *((labels[one],) if told else ()))
+        assert torch.allclose(logits[one], alone, atol=1e-5)
+    (slope,) = torch.autograd.grad(logits[0], images)
+    assert bool(slope[0].any()) and not bool(slope[1:].any())
+
+
+def test_a_discriminator_of_a_training_that_is_told_classes_asks_for_them(tmp_path: Path) -> None:
+    name, arguments, shape = NATIVE["told classes"]
+    path = tmp_path / "discriminator.safetensors"
+    save_native(path, networks.build(name, arguments), network=name, arguments=arguments, facts={})
+    with pytest.raises(ConfigError, match="takes labels, and the generator has none"):
+        opened(str(path))(torch.zeros(2, *shape))
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("mlp", {}), ("cdcgan", {"num_labels": 3})])
+def test_a_generator_of_a_training_is_no_discriminator(
+    name: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    sizes = {"latent_size": 2, **({"width": 2} if arguments else {"widths": [3]}), **arguments}
+    path = tmp_path / "generator.safetensors"
+    save_native(path, networks.build(name, sizes), network=name, arguments=sizes, facts={})
+    with pytest.raises(ConfigError, match=f"holds a {name}, which makes images and judges none"):
+        opened(str(path))
+
+
 def test_what_a_file_does_not_hold_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; name a checkpoint or python:"):
         opened(str(tmp_path / "nothing.pkl"))

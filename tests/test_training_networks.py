@@ -1,11 +1,13 @@
 """The networks that `ganaudit train` trains: features and heads, labels, norms, files."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from test_networks import SMALL
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
@@ -14,10 +16,14 @@ from ganaudit.checkpoints.native import save_native
 from ganaudit.checkpoints.opened import open_network
 from ganaudit.errors import ConfigError
 from ganaudit.networks.dcgan import DCGANDiscriminator
+from ganaudit.networks.sngan import SNGANDiscriminator, SNGANGenerator
 from ganaudit.training.architectures import ARCHITECTURES, network_specs
 
-SIZES = {"dcgan": (8, 16, 32, 48, 64, 128), "sngan": (32, 48, 64, 128), "cdcgan": (32, 48)}
+SIZES = {"dcgan": (8, 16, 32, 48, 64, 128), "sngan": (32, 48, 64, 128), "cdcgan": (16, 32, 48, 64)}
 SIZES["acgan"] = SIZES["cdcgan"]
+TRAINED = sorted(
+    {name for pair in ARCHITECTURES.values() for name in (pair.generator, pair.discriminator)}
+)
 ALL = [("mlp", None), ("mlp", 8), *((arch, size) for arch in SIZES for size in SIZES[arch])]
 
 
@@ -95,6 +101,70 @@ def test_classes_change_the_image_and_the_logit() -> None:
     assert len(set(logits.tolist())) == 3
 
 
+def test_a_conditional_discriminator_asks_for_labels() -> None:
+    _, _, _, discriminator = pair("cdcgan", 16)
+    with pytest.raises(ValueError, match="judges images with their labels"):
+        discriminator.features(normal(2, 3, 16, 16))
+
+
+def test_an_image_alone_has_no_spread() -> None:
+    torch.manual_seed(1)
+    discriminator = DCGANDiscriminator(width=2, size=16, spread=True).eval()
+    images = normal(4, 1, 16, 16)
+    among = discriminator(images)
+    assert discriminator.last is not None
+    singles = torch.cat([discriminator(image[None]) for image in images])
+    weights = discriminator.last.weight.detach()[0, -1]  # of the channel of the spread
+    number = (discriminator.features(images).var(dim=0) + 1e-8).sqrt().mean()
+    raised = (number * weights.sum()).detach()
+    assert torch.allclose(among, singles + raised, atol=1e-5) and abs(float(raised)) > 1e-3
+    discriminator.alone = True
+    assert torch.allclose(discriminator(images), singles, atol=1e-6)
+
+
+TABLES: dict[int, tuple[list[int], list[int]]] = {
+    # Channels of the appendix's tables, of blocks: of the generator's first map and its blocks;
+    # of the discriminator's blocks, the last of which (two of 32) keeps the size.
+    32: ([256, 256, 256, 256], [128, 128, 128, 128]),
+    48: ([512, 256, 128, 64], [64, 128, 256, 512, 1024]),
+    128: ([1024, 1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024, 1024]),
+}
+
+
+@pytest.mark.parametrize("size", TABLES)
+def test_residual_networks_are_those_of_the_tables(size: int) -> None:
+    with torch.device("meta"):
+        generator = SNGANGenerator(size=size)
+        discriminator = SNGANDiscriminator(size=size)
+        start = generator.first(torch.zeros(1, 128)).reshape(1, -1, *[6 if size == 48 else 4] * 2)
+        up = shapes(generator.blocks, start)
+        down = shapes(discriminator.blocks, torch.zeros(1, 3, size, size))
+    channels, judging = TABLES[size]
+    sides = [start.shape[2] * 2**place for place in range(len(channels))]
+    assert [start.shape[1], *(found for found, _ in up)] == channels
+    assert [start.shape[2], *(side for _, side in up)] == sides and sides[-1] == size
+    halved = len(judging) - (2 if size == 32 else 1)
+    sides = [size // 2 ** min(place, halved) for place in range(1, len(judging) + 1)]
+    assert down == list(zip(judging, sides, strict=True))
+
+
+def shapes(blocks: nn.Sequential, features: Tensor) -> list[tuple[int, int]]:
+    """Channels and side behind each block."""
+    found = []
+    for block in blocks:
+        features = block(features)
+        found += [(features.shape[1], features.shape[2])]
+    return found
+
+
+def test_a_residual_head_judges_a_mix_as_the_mix_of_both_logits() -> None:
+    _, _, _, discriminator = pair("sngan", 32)
+    features = discriminator.features(normal(2, 3, 32, 32))
+    first, second = discriminator.head(features).tolist()
+    (mixed,) = discriminator.head(0.3 * features[:1] + 0.7 * features[1:]).tolist()
+    assert mixed == pytest.approx(0.3 * first + 0.7 * second, abs=1e-5)
+
+
 def test_a_mean_head_is_the_mean_of_its_features() -> None:
     discriminator = DCGANDiscriminator(width=2, size=16, head="mean").eval()
     images = normal(3, 1, 16, 16)
@@ -103,7 +173,7 @@ def test_a_mean_head_is_the_mean_of_its_features() -> None:
     assert torch.allclose(discriminator(images), features.mean(dim=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("arch", ["dcgan", "sngan", "cdcgan"])
+@pytest.mark.parametrize("arch", ["dcgan", "sngan", "cdcgan", "acgan"])
 def test_spectral_norm_bounds_every_layer(arch: str) -> None:
     said = {} if arch == "sngan" else {"normalisation": "spectral"}
     _, _, _, discriminator = pair(arch, 32, **said)
@@ -112,6 +182,8 @@ def test_spectral_norm_bounds_every_layer(arch: str) -> None:
     told = (labels,) if discriminator.num_labels else ()
     for _ in range(40):
         discriminator(normal(2, 3, 32, 32), *told)
+        if arch == "acgan":
+            discriminator.classes(discriminator.features(normal(2, 3, 32, 32)))
     discriminator.eval()
     layers = [part for part in discriminator.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     normed = [part for part in discriminator.modules() if isinstance(part, _SpectralNorm)]
@@ -132,7 +204,7 @@ def test_spectral_norm_bounds_every_layer(arch: str) -> None:
         ("dcgan", 16, {"head": "mean"}),
         ("sngan", 32, {}),
         ("cdcgan", 16, {"normalisation": "spectral"}),
-        ("acgan", 16, {}),
+        ("acgan", 16, {"normalisation": "spectral"}),
     ],
 )
 def test_a_network_comes_back_from_its_file(
@@ -160,6 +232,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a size of its own": ({"arch": "sngan", "image_shape": (3, 16, 16)}, "one of 32, 48, 64, 128"),
     "points": ({"image_shape": (2,)}, "the data are points: say --arch mlp"),
+    "images of many pixels, fully connected": (
+        {"arch": "mlp", "image_shape": (1, 128, 128)},
+        r"size must be an integer in \[1, 64\], got 128; --size 32",
+    ),
+    "images that are no squares": (
+        {"image_shape": (1, 32, 48)},
+        "square images, and the data are 32 x 48: say --size 32 --fit",
+    ),
     "no classes": ({"arch": "cdcgan", "num_labels": 0}, "needs classes, .* --labels folders"),
     "a key of the data": ({"generator": {"size": "32"}}, "follows from the data; say --size"),
     "classes by a key": ({"discriminator": {"num_labels": "2"}}, "follows from the data"),
@@ -204,7 +284,8 @@ def test_every_architecture_names_networks_that_there_are() -> None:
 @pytest.mark.parametrize("arguments", [
     {"widths": []}, {"widths": "12"}, {"widths": [0]}, {"widths": [4] * 17},
     {"image_shape": [3]}, {"image_shape": [1, 8, 9]}, {"image_shape": [2, 8, 8]},
-    {"image_shape": [1, 65, 65]},
+    {"image_shape": [1, 65, 65]}, {"image_shape": [2.0]}, {"image_shape": [True, 8, 8]},
+    {"image_shape": 8}, {"widths": 8}, {"widths": None},
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["mlp", "mlp_discriminator"])
 def test_fully_connected_networks_refuse_what_is_out_of_bounds(
@@ -212,3 +293,15 @@ def test_fully_connected_networks_refuse_what_is_out_of_bounds(
 ) -> None:
     with pytest.raises(ValueError, match="must be"):
         networks.build(name, arguments)
+
+
+NOT_TAKEN = (None, -1, 0, 0.5, 1e300, "x", [], [1.0], [None], {}, {"a": 1}, 2**70, [1] * 4000)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_argument_of_a_file_is_bounded(name: str) -> None:
+    for key in inspect.signature(networks.network_class(name)).parameters:
+        for value in NOT_TAKEN:
+            with pytest.raises(ValueError, match="must be") as refused, torch.device("meta"):
+                networks.build(name, SMALL[name] | {key: value})
+            assert len(str(refused.value)) < 300

@@ -126,7 +126,9 @@ class DCGANDiscriminator(nn.Module):
                 f"{normalisation!r:.40} and {head!r:.40}"
             )
         if not isinstance(spread, bool) or (spread and head == "mean"):
-            raise ValueError(f"spread must be true or false, and false with head mean: {spread!r}")
+            raise ValueError(
+                f"spread must be true or false, and false with head mean: {spread!r:.40}"
+            )
         self.spread, self.last = spread, None
         spectral = normalisation == "spectral"
         layers: list[nn.Module] = [
@@ -167,10 +169,10 @@ class DCGANDiscriminator(nn.Module):
 
     def _spread_map(self, features: Tensor) -> Tensor:
         """[N, 1, h, w] of one number: the mean standard deviation of a feature in the batch."""
-        spread = torch.zeros_like(features[:1, :1])
-        if len(features) > 1 and not self.alone:
-            spread = spread + (features.var(dim=0) + 1e-8).sqrt().mean()
-        return spread.expand(len(features), -1, -1, -1)
+        if self.alone or len(features) == 1:
+            return torch.zeros_like(features[:, :1])
+        spread = (features.var(dim=0) + 1e-8).sqrt().mean()
+        return spread.expand(len(features), 1, *features.shape[2:])
 
 
 def normed(layer: nn.Module, spectral: bool) -> nn.Module:

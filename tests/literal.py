@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -619,3 +620,92 @@ def holm(p: list[float]) -> list[float]:
     return [
         min(1.0, max(q * sum(other >= q for other in p) for q in p if q <= value)) for value in p
     ]
+
+
+# -- training --------------------------------------------------------------------------------
+
+
+def shrinkage(
+    features: NDArray[np.float64],
+    mixed: NDArray[np.float64],
+    pairs: list[tuple[int, int, float]],
+    noise: NDArray[np.float64],
+    parts: tuple[int, ...],
+    *,
+    distance: str,
+    sigma: float,
+    relative: bool,
+) -> float:
+    """AdaptiveMix's loss, pair by pair: of each source the mean, of these the sum."""
+    costs = []
+    for k, (a, b, share) in enumerate(pairs):
+        target = [
+            share * x + (1 - share) * y for x, y in zip(features[a], features[b], strict=True)
+        ]
+        unit = math.sqrt(statistics.fmean(t * t for t in target)) if relative else 1.0
+        target = [t + sigma * unit * e for t, e in zip(target, noise[k], strict=True)]
+        row = [float(value) for value in mixed[k]]
+        if distance == "cosine":
+            dot = sum(x * t for x, t in zip(row, target, strict=True))
+            costs.append(-dot / math.hypot(*row) / math.hypot(*target))
+        elif distance == "l1":
+            costs.append(statistics.fmean(abs(x - t) for x, t in zip(row, target, strict=True)))
+        else:
+            costs.append(statistics.fmean((x - t) ** 2 for x, t in zip(row, target, strict=True)))
+    total, start = 0.0, 0
+    for count in parts:
+        total += statistics.fmean(costs[start : start + count])
+        start += count
+    return total
+
+
+def climbed(
+    start: NDArray[np.float64],
+    slope: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    step: float,
+    steps: int,
+    radius: float,
+) -> NDArray[np.float64]:
+    """Sign steps up a known slope, a coordinate at a time, none further than `radius` away."""
+    here = start.copy()
+    for _ in range(steps):
+        slopes = slope(here)
+        for place in np.ndindex(start.shape):
+            sign = int(slopes[place] > 0) - int(slopes[place] < 0)
+            moved = here[place] + step * sign
+            here[place] = min(max(moved, start[place] - radius), start[place] + radius)
+    return here
+
+
+def recoloured(
+    image: NDArray[np.float64], brightness: float, saturation: float, contrast: float
+) -> NDArray[np.float64]:
+    """An image [C, H, W] after DiffAugment's three changes of colour; each is drawn in [0, 1)."""
+    out = image + brightness - 0.5
+    for row, column in np.ndindex(image.shape[1:]):
+        grey = statistics.fmean(out[:, row, column])
+        for c in range(len(image)):
+            out[c, row, column] = grey + 2 * saturation * (out[c, row, column] - grey)
+    mean = statistics.fmean(out.ravel())
+    return mean + (contrast + 0.5) * (out - mean)
+
+
+def translated(image: NDArray[np.float64], down: int, right: int) -> NDArray[np.float64]:
+    """Pixel (i, j) is that of (i + down, j + right) of the image [C, H, W]; outside it 0."""
+    out = np.zeros_like(image)
+    for i, j in np.ndindex(image.shape[1:]):
+        if 0 <= i + down < image.shape[1] and 0 <= j + right < image.shape[2]:
+            out[:, i, j] = image[:, i + down, j + right]
+    return out
+
+
+def cut_out(image: NDArray[np.float64], middle: tuple[int, int]) -> NDArray[np.float64]:
+    """An image [C, H, W] with a rectangle of half its sides, rounded half up, set to 0."""
+    out = image.copy()
+    height, width = (math.floor(side / 2 + 0.5) for side in image.shape[1:])
+    for i in range(middle[0] - height // 2, middle[0] - height // 2 + height):
+        for j in range(middle[1] - width // 2, middle[1] - width // 2 + width):
+            if 0 <= i < image.shape[1] and 0 <= j < image.shape[2]:
+                out[:, i, j] = 0
+    return out

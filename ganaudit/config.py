@@ -441,13 +441,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is opened."""
+        if self.resume and self.out is None:
+            raise ConfigError("--resume needs --out: the folder of the training that goes on")
         if not self.data:
             raise ConfigError(
                 "--data is needed: a folder, a zip, an npz or idx file of pictures, or toy:ring"
             )
-        _check_printable(
-            self, ("data", "arch", "loss", "reg", "preset", "labels", "descriptor", "set")
-        )
+        shown = ("data", "arch", "loss", "reg", "preset", "out", "labels", "descriptor", "plugin")
+        _check_printable(self, (*shown, "set"))
         _check_choices(self, {"precision": Precision, "fit": Fit, "format": Format})
         at_least_one = ("steps", "batch", "latent_size", "size", "devices", "snapshot_every")
         check_at_least_one(self, (*at_least_one, "audit_anchors", "audit_samples"))

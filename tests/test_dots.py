@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import read_report
 from ganaudit_plugins.descriptors.points import PointsDescriptor, open_points
+from ganaudit_plugins.generators.checkpoint import open_checkpoint
 from ganaudit_plugins.generators.dots import SIDE, extent_of, paint_dots
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from ganaudit.checkpoints.native import save_native
 from ganaudit.cli import app
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.networks.mlp import MLPGenerator
+from ganaudit.slots import Draws
 
 ARGUMENTS = {"latent_size": 2, "widths": [8], "image_shape": [2]}
 FACTS = {
@@ -81,6 +83,37 @@ def test_angles_follow_from_the_places() -> None:
     wanted = wanted / wanted.norm(dim=1, keepdim=True)
     assert bool(valid.all())
     assert float((rows - wanted).abs().max()) < 2e-3
+
+
+@pytest.mark.parametrize("extent", [0.5, 3.0])
+def test_near_the_middle_an_angle_is_a_distance(extent: float) -> None:
+    """A fraction f of pi is 2 pi f (63 / 57) times the window's half side."""
+    theta = 0.02
+    apart = 2 * math.pi * theta * 63 / 57 * extent
+    points = torch.tensor([[-apart / 2, 0.0], [apart / 2, 0.0], [0.0, 0.0], [0.0, apart]])
+    rows, _ = PointsDescriptor().embed(paint_dots(points, extent=extent))
+    for one, other in ((0, 1), (2, 3)):
+        angle = math.acos(float(rows[one] @ rows[other])) / math.pi
+        assert angle == pytest.approx(theta, rel=0.02)
+
+
+def test_points_are_differentiable_and_a_picture_shows_them(tmp_path: Path) -> None:
+    source = open_checkpoint(str(saved(tmp_path / "g.safetensors")), device=torch.device("cpu"))
+    latents = torch.randn(5, 2, generator=torch.Generator().manual_seed(3)).requires_grad_(True)
+    points = source.forward(latents)
+    assert points.shape == (5, 2)
+    (slope,) = torch.autograd.grad(points[0].sum(), latents)
+    assert bool(slope[0].any()) and not bool(slope[1:].any())
+    with torch.no_grad():
+        slots = torch.arange(5)
+        shown = source.render(Draws(index=slots, seeds=slots, latents=latents.detach()))
+    assert torch.equal(shown, paint_dots(points.detach(), extent=4.0))
+
+
+def test_a_window_that_is_none_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = saved(tmp_path / "g.safetensors", extent="wide")
+    with pytest.raises(ConfigError, match=r"^checkpoint .*g.safetensors: extent must be a number"):
+        open_checkpoint(str(path), device=torch.device("cpu"))
 
 
 def test_a_picture_without_a_dot_is_not_valid() -> None:

@@ -111,8 +111,9 @@ def test_real_points_lie_below_generated_ones_and_neither_is_too_many() -> None:
     assert axes.get_xlim() == axes.get_ylim() == (-3, 3)
 
 
-def test_nothing_stays_open() -> None:
-    points = np.zeros((3, 2), np.float32)
+def test_nothing_stays_open_and_no_setting_of_matplotlib_changes() -> None:
+    points, usual = np.zeros((3, 2), np.float32), dict(matplotlib.rcParams)
     plane_of(points, points + 1, Right(), device=CPU)
+    assert dict(matplotlib.rcParams) == usual
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []

@@ -314,7 +314,7 @@ def test_a_stored_request_of_other_types_is_refused(setting: str, value: object,
 def test_there_must_be_a_training_to_resume() -> None:
     with pytest.raises(ConfigError, match="^--out absent holds no training to resume$"):
         resolve_train({"resume": True, "out": Path("absent")})
-    with pytest.raises(ConfigError, match="^--data is needed: "):
+    with pytest.raises(ConfigError, match="^--resume needs --out: "):
         resolve_train({"resume": True})
 
 

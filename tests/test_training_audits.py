@@ -204,6 +204,20 @@ def test_an_audit_takes_the_place_of_one_that_was_interrupted() -> None:
     assert not Path("audits/a/of another").exists()
 
 
+@pytest.mark.parametrize("what", ["a link", "a file"])
+def test_what_cannot_be_replaced_is_one_sentence(what: str) -> None:
+    Path("audits").mkdir()
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine").touch()
+    if what == "a link":
+        Path("audits/a").symlink_to(Path("elsewhere").absolute())
+    else:
+        Path("audits/a").touch()
+    with pytest.raises(GanauditError, match="audits/a cannot be replaced: "):
+        audited("a", images(64))
+    assert os.listdir("elsewhere") == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("count", "changes", "said"),
     [

@@ -4,6 +4,9 @@ import errno
 import hashlib
 import json
 import os
+import pickle
+import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +19,7 @@ import torch
 from conftest import Command, Ended
 
 from ganaudit.checkpoints.opened import open_network
+from ganaudit.cli.running import run_train
 from ganaudit.config import TrainConfig
 from ganaudit.errors import ConfigError, GanauditError
 from ganaudit.training import runs, scribe, states
@@ -108,6 +112,40 @@ def test_equal_requests_give_equal_networks_and_another_seed_others(
     assert files[0] == files[1] != files[2]
 
 
+def test_what_has_no_effect_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.load(data)["images"]
+    np.savez(tmp_path / "labelled.npz", images=images, labels=np.arange(60) % 3)
+    told: list[str] = []
+    made = train(request(tmp_path / "labelled.npz", tmp_path / "a", steps=1), notice=told.append)
+    unused = ["The labels are not used: --arch dcgan takes none, cdcgan and acgan do."]
+    assert made.document["notes"] == [note for note in told if "not used" in note] == unused
+    toy = {"data": "toy:ring", "descriptor": "digits", "device": "cpu", "dry_run": True}
+    assert run_train(toy, quiet=False, verbose=False) == 0
+    unused = ["note: --descriptor is not used: points are counted, and not embedded."]
+    assert capsys.readouterr().err.splitlines() == unused
+    used = {"arch": "cdcgan", "set": SMALL}
+    assert runs.outlook(request(tmp_path / "labelled.npz", tmp_path / "b", **used))["notes"] == []
+
+
+def test_names_of_classes_are_text_whatever_their_folders_are_called(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number, name in enumerate((b"a", b"\x1b[2Jb", b"c\xff")):
+        folder = os.path.join(os.fsencode(tmp_path / "classes"), name)
+        os.makedirs(folder)
+        for i in range(3):
+            Image.new("L", (8, 8), 60 * number + i).save(os.path.join(folder, b"%d.png" % i))
+    made = train(
+        request(
+            tmp_path / "classes", tmp_path / "out", labels="folders", arch="cdcgan", steps=1
+        )
+    )  # fmt: skip
+    names = made.document["data"]["labels"]["names"]
+    assert sorted(names) == ["a", "c\ufffd", "\ufffd[2Jb"]
+
+
 # -- going on --------------------------------------------------------------------------------------
 
 
@@ -140,6 +178,53 @@ def test_a_resumed_training_is_the_uninterrupted_one(
         if name.endswith((".safetensors", ".png")):
             assert one[name] == other[name], name
     assert timeless(whole) == timeless(cut)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_was_told_to_stop_goes_on_as_if_it_was_not(
+    number: signal.Signals, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(request(data, whole))
+    with monkeypatch.context() as patch:
+        signalled(patch, 3, number)
+        made = train(request(data, cut))
+    assert (made.exit_code, made.document["status"], made.document["steps"]) == (
+        130, "interrupted", 3
+    )  # fmt: skip
+    assert [sample["step"] for sample in made.document["samples"]] == [0, 2, 3]
+    train(request(data, cut, resume=True))
+    ends = [states.last_state(folder) for folder in (whole, cut)]
+    assert ends[0] is not None and ends[1] is not None
+    assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
+    assert hashes(whole)["generator.safetensors"] == hashes(cut)["generator.safetensors"]
+
+
+def test_a_second_ctrl_c_stops_it_at_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        signalled(patch, 4, signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(data, out))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    last = states.last_state(out)
+    assert last is not None and last[0]["step"] == 2
+    assert train(request(data, out, resume=True)).document["status"] == "finished"
+
+
+def signalled(patch: pytest.MonkeyPatch, step: int, *numbers: signal.Signals) -> None:
+    """Signals come in the middle of a step."""
+    after = scribe.Scribe.after_step
+
+    def told(self: Any, taken: int, values: Any) -> None:
+        after(self, taken, values)
+        for number in numbers if taken == step - 1 else ():
+            signal.raise_signal(number)
+
+    patch.setattr(scribe.Scribe, "after_step", told)
 
 
 def test_more_steps_may_be_asked_for(data: Path, tmp_path: Path) -> None:
@@ -217,6 +302,22 @@ def test_a_folder_that_is_taken_is_left_alone(data: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "new").exists()
 
 
+def test_a_checkpoint_of_other_networks_is_refused_and_nothing_is_lost(
+    data: Path, tmp_path: Path
+) -> None:
+    """A folder that was put together by hand, since the recipe would say so first."""
+    out = tmp_path / "out"
+    train(request(data, out))
+    train(request(data, tmp_path / "wide", set=("generator.width=6", SMALL[1])))
+    for file in ("state.safetensors", "state.json"):
+        place = Path("states", "step-00000006", file)
+        (out / place).write_bytes((tmp_path / "wide" / place).read_bytes())
+    before = hashes(out)
+    with pytest.raises(ConfigError, match="another architecture: its generator does not fit"):
+        train(request(data, out, resume=True))
+    assert hashes(out) == before
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(
     data: Path, tmp_path: Path
 ) -> None:
@@ -277,25 +378,55 @@ def test_an_audit_that_a_power_cut_took_is_made_on_resume(
     assert [audit["step"] for audit in found["audits"]] == [4]
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, write = tmp_path / "out", states._write
+FULL = {  # the file that finds no room, and the step that there is a checkpoint of then
+    "config.json": None,
+    "log.jsonl": None,
+    "states/.step-00000004.tmp/state.safetensors": 2,
+    "states/.step-00000004.tmp/state.json": 2,
+    "samples/.step-00000004.png": 4,
+    "generator.safetensors": 0,
+    "discriminator.safetensors": 0,
+    "training.json": 6,
+    "training.html": 6,
+}
 
-    def full(path: Path, content: bytes) -> None:
-        if "00000004" in str(path):
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_keeps_the_last_checkpoint(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    train(request(data, whole))
+    usual, place = Path.open, str(out / name).replace("/.", "/")
+
+    def full(path: Path, mode: str = "r", *given: Any, **more: Any) -> Any:
+        if mode[0] in "wa" and str(path).replace("/.", "/").startswith(place):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return usual(path, mode, *given, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(states, "_write", full)
-        with pytest.raises(
-            GanauditError, match="step-00000004 cannot be written: the disk is full"
-        ):
+        patch.setattr(Path, "open", full)
+        with pytest.raises(GanauditError, match="cannot be written: the disk is full") as caught:
             train(request(data, out))
-    last = states.last_state(out)
-    assert last is not None and last[0]["step"] == 2
-    assert train(request(data, out, resume=True)).document["status"] == "finished"
+    assert caught.value.exit_code == 6
+    last = states.last_state(out) if out.exists() else None
+    assert (None if last is None else last[0]["step"]) == FULL[name]
+    assert not list(out.rglob("*.tmp"))
+    made = train(request(data, out, resume=(out / "config.json").exists()))
+    assert made.document["status"] == "finished"
+    assert timeless(out) == timeless(whole)
+    assert hashes(out)["generator.safetensors"] == hashes(whole)["generator.safetensors"]
+
+
+def test_a_full_device_is_one_sentence(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any, **more: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(runs.loop, "train", full)
+    with pytest.raises(GanauditError, match="memory of the device is full: take a smaller --batch"):
+        train(request(data, tmp_path / "out"))
 
 
 def test_a_training_that_diverges_keeps_its_last_checkpoint(
@@ -338,6 +469,64 @@ def test_json_is_the_document(data: Path, tmp_path: Path, ganaudit: Callable[...
         "train", "--data", data, "--steps", "3", "--out", out, "--format", "json", *FLAGS
     )
     assert json.loads(found.out) == json.loads((out / "training.json").read_text())
+
+
+def test_a_dry_run_prints_what_was_resolved(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    asked = ("train", "--data", data, "--out", tmp_path / "out", *FLAGS, "--dry-run")
+    found, as_json = ganaudit(*asked), ganaudit(*asked, "--format", "json")
+    rows = dict(line.split(maxsplit=1) for line in found.out.splitlines())
+    document = json.loads(as_json.out)
+    assert found.code == as_json.code == 0
+    assert rows["generator.arguments.width"] == "4" and rows["steps"] == "10000"
+    assert rows["parameters.generator"] == str(document["parameters"]["generator"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_that_diverged_is_exit_code_3(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = runs.loop.Ending("diverged", 3, "at step 3 loss_generator was no longer finite")
+    monkeypatch.setattr(runs.loop, "train", lambda *given, **more: ended)
+    flags = {"data": str(data), "out": tmp_path / "out", "batch": 8, "format": "json"}
+    assert run_train(flags, quiet=True, verbose=False) == 3
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "diverged"
+    assert said.err == "ganaudit: at step 3 loss_generator was no longer finite\n"
+
+
+def test_a_disk_that_fills_up_is_exit_code_6_and_the_way_on(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    out = tmp_path / "out"
+    # Room for all but the state of trained networks, whose optimizers remember something.
+    asked = ("train", "--data", data, "--steps", "2", "--out", out, *FLAGS)
+    found = ganaudit(*asked, fsize=22_000)
+    assert found.code == 6
+    assert "states/step-00000001 cannot be written: File too large" in found.complaint
+    last = states.last_state(out)
+    assert last is not None and last[0]["step"] == 0
+    assert ganaudit(*found.resuming).code == 0
+
+
+def test_another_request_is_exit_code_2(
+    data: Path, tmp_path: Path, ganaudit: Callable[..., Ended]
+) -> None:
+    out = tmp_path / "out"
+    train(request(data, out))
+    before = hashes(out)
+    for asked, said in (
+        (("--out", out, "--resume", "--seed", "5"), "was begun with seed 0, this request has 5"),
+        (("--data", data, "--out", out, *FLAGS), "already holds a training; continue it with"),
+        (("--data", data, "--out", out, *FLAGS, "--dry-run"), "already holds a training"),
+        (("--resume",), "--resume needs --out"),
+        (("--data", data, "--out", "x\x1b[2J", *FLAGS), "--out must be printable UTF-8 text"),
+        (("--data", data, "--out", "x\udcff", *FLAGS), "--out must be printable UTF-8 text"),
+    ):
+        found = ganaudit("train", *asked)
+        assert found.code == 2 and said in found.complaint
+    assert hashes(out) == before
 
 
 def test_bad_data_is_one_sentence(tmp_path: Path, ganaudit: Callable[..., Ended]) -> None:
@@ -397,6 +586,38 @@ def test_an_unwritable_folder_is_one_sentence(
     (tmp_path / "file").write_text("no folder")
     found = ganaudit("train", "--data", data, "--out", tmp_path / "file" / "out", *FLAGS)
     assert found.code in (2, 6) and "out" in found.complaint
+
+
+def test_two_devices_train_to_the_end(data: Path, tmp_path: Path) -> None:
+    """In processes of their own, as nothing else here is."""
+    out = tmp_path / "out"
+    made = train(request(data, out, steps=3, devices=2, reg=("adaptivemix",)))
+    assert (made.exit_code, made.document["steps"]) == (0, 3)
+    assert [line["step"] for line in read_log(out)] == [1, 2, 3]
+    assert [sample["step"] for sample in made.document["samples"]] == [0, 2, 3]
+    more = train(request(data, out, steps=4, resume=True, reg=("adaptivemix",)))
+    assert more.document["steps"] == 4
+
+
+@pytest.mark.parametrize(("devices", "drawn"), [(1, True), (2, False)])
+def test_progress_goes_into_other_processes(
+    devices: int, drawn: bool, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar cannot, so that there is one in this process alone."""
+    told: list[Any] = []
+
+    def begin(config: TrainConfig, **tellers: Any) -> Any:
+        told.append(tellers["progress"].__self__._bar is not None)
+        if not drawn:
+            pickle.dumps(tellers)
+        raise Stop
+
+    monkeypatch.setattr(runs, "train", begin)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(Stop):
+        run_train({"data": str(data), "devices": devices}, quiet=False, verbose=False)
+    assert told == [drawn]
 
 
 def test_a_device_that_is_not_there_is_refused(data: Path, tmp_path: Path) -> None:

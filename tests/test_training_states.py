@@ -77,6 +77,48 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
         state().load(found[1])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("generator_optimizer.0.exp_avg", None),
+        ("generator_optimizer.0.exp_avg", torch.zeros(2)),
+        ("generator_optimizer.0.step", torch.zeros(2)),
+        ("discriminator_optimizer.x.exp_avg", torch.zeros(1)),
+        ("discriminator_optimizer.99.step", torch.zeros(())),
+        ("discriminator_optimizer.0.max_exp_avg_sq", torch.zeros(3)),
+    ],
+)
+def test_what_an_optimizer_cannot_remember_is_refused(
+    name: str, value: torch.Tensor | None
+) -> None:
+    tensors = state().tensors()
+    tensors = {key: old for key, old in tensors.items() if key != name}
+    if value is not None:
+        tensors[name] = value
+    optimizer = name.partition(".")[0]
+    with pytest.raises(ConfigError, match=f"another architecture: its {optimizer} does not fit"):
+        state(trained=False).load(tensors)
+
+
+def test_a_checkpoint_before_the_first_step_has_nothing_to_remember(tmp_path: Path) -> None:
+    save_state(tmp_path, state(trained=False, seed=4), step=0, about={})
+    found, other = last_state(tmp_path), state(trained=False)
+    assert found is not None
+    other.load(found[1])
+    assert all(torch.equal(value, found[1][name]) for name, value in other.tensors().items())
+
+
+@pytest.mark.parametrize("step", [2, -1, "1", True, None])
+def test_a_checkpoint_of_another_step_than_its_folder_is_refused(
+    tmp_path: Path, step: object
+) -> None:
+    folder = save_state(tmp_path, state(), step=1, about={})
+    about = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(about | {"step": step}))
+    with pytest.raises(ConfigError, match="of another step than its folder"):
+        last_state(tmp_path)
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     folder = save_state(tmp_path, state(), step=1, about={})
     data = bytearray((folder / "state.safetensors").read_bytes())

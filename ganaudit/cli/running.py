@@ -141,9 +141,12 @@ def run_train(flags: Mapping[str, Any], *, quiet: bool, verbose: bool) -> int:
             found = outlook(config)
         lines = [json.dumps(found, indent=2)] if config.format == "json" else lines_of(found)
         print("\n".join(lines))
+        for note in () if quiet else found["notes"]:
+            print(f"note: {note}", file=sys.stderr)
         return 0
     config = replace(config, out=config.out or free_folder("training"))
-    with _to_its_end(config, verbose=verbose), Progress(quiet=quiet) as progress:
+    bar = config.devices == 1  # another process could not draw it
+    with _to_its_end(config, verbose=verbose), Progress(quiet=quiet, bar=bar) as progress:
         made = train(config, progress=progress.update, notice=progress.notice)
     print_result(
         made.document,
@@ -238,9 +241,9 @@ def _pace(rate: float) -> str:
 class Progress:
     """How far a run is: a bar where stderr is a terminal, now and then a line where it is not."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        """`quiet`: say nothing at all."""
-        self._quiet = quiet
+    def __init__(self, *, quiet: bool, bar: bool = True) -> None:
+        """`quiet`: say nothing at all; `bar`: draw one where that is possible."""
+        self._quiet, self._drawn = quiet, bar
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}  # by stage
         self._what = ""
@@ -249,7 +252,8 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         """Take over stderr."""
-        if not self._quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        possible = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if self._drawn and possible and not self._quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar

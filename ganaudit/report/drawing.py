@@ -109,6 +109,7 @@ def name_axes(axes: "Axes", below: str, above: str) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=above == "anchors"))
         axes.grid(axis="y")
     if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=below == "rank", min_n_ticks=2))
+        whole = below in ("rank", "step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=2))
     axes.set_xlabel(below)
     axes.set_title(above, loc="left", fontsize=11, color=MUTED)

@@ -43,7 +43,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "cdcgan": Architecture("cdcgan", "cdcgan_discriminator", conditional=True),
     "acgan": Architecture("cdcgan", "acgan_discriminator", conditional=True),
 }
-_OTHER_SIZE = "; --size 32 --fit pad, crop or resize makes them fit"
+# What helps where the networks do not take what the data are.
+_REMEDIES = {
+    "size": "; --size 32 --fit pad, crop or resize makes them fit",
+    "num_labels": "; --arch dcgan is told no classes",
+}
 _WIDTH = 64  # of networks of images, unless told otherwise
 
 
@@ -106,7 +110,7 @@ def network_specs(
     if len(image_shape) == 3:
         known |= {"channels": image_shape[0], "size": image_shape[1]}
     made = [
-        _checked(NetworkSpec(network, _arguments(role, network, said, known)), arch)
+        _checked(NetworkSpec(network, _arguments(role, network, said, known)), arch, role)
         for role, network, said in (
             ("generator", pair.generator, generator),
             ("discriminator", pair.discriminator, discriminator),
@@ -132,14 +136,18 @@ def _arguments(
     }
 
 
-def _checked(spec: NetworkSpec, arch: str) -> NetworkSpec:
+def _checked(spec: NetworkSpec, arch: str, role: str) -> NetworkSpec:
     """The spec, of which torch can make a network; nothing is allocated."""
     try:
         with torch.device("meta"):
             build(spec.network, spec.arguments)
     except (ValueError, TypeError) as error:
-        remedy = _OTHER_SIZE if str(error).startswith("size ") else ""
+        wrong = str(error).partition(" ")[0]  # the argument, as `check_size` names it
+        if wrong == "latent_size":
+            raise ConfigError(f"--latent-size: {error}") from error
+        if wrong not in _BY_DATA:
+            raise ConfigError(f"--set {role}.{wrong}: {error}") from error
         raise ConfigError(
-            f"--arch {arch} cannot be made for these data: {error}{remedy}"
+            f"--arch {arch} cannot be made for these data: {error}{_REMEDIES.get(wrong, '')}"
         ) from error
     return spec

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ganaudit import fidelity
 from ganaudit.config import DiagnoseConfig, TrainConfig, split_owned
-from ganaudit.errors import ConfigError
+from ganaudit.errors import ConfigError, GanauditError
 from ganaudit.generators import Source
 from ganaudit.opening import open_request
 from ganaudit.pipeline import diagnose
@@ -82,9 +82,13 @@ def audit(
     Raises:
       SourceError: the generator gave nothing that can be scored.
       ConfigError: too little of what it gave can be scored.
+      GanauditError: the folder cannot be written.
     """
-    if out.exists():  # of a training that was interrupted in or after this audit
-        shutil.rmtree(out)
+    try:
+        if out.exists():  # of a training that was interrupted in or after this audit
+            shutil.rmtree(out)
+    except OSError as error:
+        raise GanauditError(f"{out} cannot be replaced: {error.strerror or error}") from error
     earlier = sorted(out.parent.glob(f"*/{REFERENCE}"))
     made = diagnose(
         replace(_request(config, f"checkpoint:{generator}", out=out), device=device),

@@ -161,7 +161,7 @@ def read_training_data(
         labels=None if classes is None else torch.from_numpy(classes.labels),
         num_labels=0 if classes is None else classes.count,
         identity=_identity(shown_path(file), images) | made | _labelled(classes),
-        notes=notes,
+        notes=tuple(map(_text, notes)),
     )
 
 
@@ -180,7 +180,7 @@ def _labelled(classes: Classes | None) -> dict[str, Any]:
         return {}
     digest = sha256(classes.labels.tobytes()).hexdigest()
     said = {"classes": classes.count, "source": classes.source, "sha256": digest}
-    return {"labels": said | ({"names": list(classes.names)} if classes.names else {})}
+    return {"labels": said | ({"names": [*map(_text, classes.names)]} if classes.names else {})}
 
 
 def _unused(classes: Classes | None) -> tuple[str, ...]:
@@ -201,7 +201,12 @@ def _repeats(images: Tensor) -> tuple[str, ...]:
 
 def _identity(name: str, values: Tensor) -> dict[str, Any]:
     digest = sha256(values.numpy().data)
-    return {"name": Path(name).name, "count": len(values), "sha256": digest.hexdigest()}
+    return {"name": _text(Path(name).name), "count": len(values), "sha256": digest.hexdigest()}
+
+
+def _text(name: str) -> str:
+    """A name of somebody else's file as documents and terminals can have it."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
 
 
 def _of_points(name: str, points: NDArray[np.float32]) -> TrainingData:

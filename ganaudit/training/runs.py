@@ -11,23 +11,19 @@ OUT/training.json, .html        the result
 """
 
 import json
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ganaudit.config import TrainConfig
-from ganaudit.errors import INTERRUPTED, ConfigError, PluginError, SourceError
+from ganaudit.errors import INTERRUPTED, ConfigError, GanauditError, SourceError
 from ganaudit.files import free_folder, json_text, write_output
 from ganaudit.report import canonical
 from ganaudit.report import training as page
@@ -35,6 +31,7 @@ from ganaudit.runner import Progress, silent
 from ganaudit.training import audits, documents, loop
 from ganaudit.training.batches import Batches
 from ganaudit.training.data import TrainingData, read_training_data
+from ganaudit.training.devices import Stopped, fabric_of, launch
 from ganaudit.training.recipe import Recipe, resolve_recipe
 from ganaudit.training.scribe import Scribe
 from ganaudit.training.states import last_state, make_state
@@ -44,8 +41,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 NAME = "training.json"
-_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 Notice = Callable[[str], None]
+_Saved = tuple[int, dict[str, Tensor]]
+
+
+def _unheard(text: str) -> None:
+    """A notice that nobody asked for; a process of its own must be able to have it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def train(
     *,
     data: TrainingData | None = None,
     progress: Progress = silent,
-    notice: Notice = lambda text: None,
+    notice: Notice = _unheard,
 ) -> Training:
     """Train a model, audit it as it learns, and write what came of it.
 
@@ -94,21 +95,26 @@ def train(
     out = config.out or free_folder("training")
     data = read(config, progress=progress) if data is None else data
     recipe = recipe_of(config, data)
-    fabric = _fabric(config)
-    if config.descriptor is not None and not data.are_points:
-        audits.check(config, data.source())
-    saved = _begin(out, config, recipe, data)
-    for line in lines_of(_configuration(config, recipe, data)):
+    fabric = fabric_of(config)
+    _check_audits(config, data)
+    configuration = _configuration(config, recipe, data)
+    saved = _going_on(out, config, recipe, configuration)
+    networks = make_state(recipe)
+    if saved is not None:
+        networks.load(saved[1])  # refused here, if at all: nothing was written
+    write_output(out / CONFIG, json_text(configuration).encode())
+    for line in (*lines_of(configuration), *configuration["notes"]):
         notice(line)
     begun = time.monotonic()
-    with _ignoring_interrupts(config.devices > 1):
-        launch: Any = fabric.launch
-        ending = launch(_work, config, data, out, saved, progress, notice)
+    work = partial(
+        _work, config=config, data=data, out=out, saved=saved, progress=progress, notice=notice
+    )
+    ending = launch(fabric, work, several=config.devices > 1)
     document = documents.build(
         out,
         ending,
         configuration=read_config(out),
-        networks=make_state(recipe),
+        networks=networks,
         seconds=time.monotonic() - begun,
         start=0 if saved is None else saved[0],
     )
@@ -149,44 +155,20 @@ def outlook(config: TrainConfig) -> dict[str, Any]:
     """
     data = read(config)
     recipe = recipe_of(config, data)
-    _fabric(config)
-    if config.descriptor is not None and not data.are_points:
-        audits.check(config, data.source())
-    state = make_state(recipe)
-    return _configuration(config, recipe, data) | {"parameters": documents.parameters(state)}
+    fabric_of(config)
+    _check_audits(config, data)
+    configuration = _configuration(config, recipe, data)
+    if config.out is not None:
+        _going_on(config.out, config, recipe, configuration)
+    return configuration | {"parameters": documents.parameters(make_state(recipe))}
 
 
 # --- Beginning ----------------------------------------------------------------------------
 
 
-def _fabric(config: TrainConfig) -> "Fabric":
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise PluginError(
-            "training needs lightning-fabric: pip install 'ganaudit[train]'"
-        ) from error
-    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = config.device if config.device != "auto" else "cuda" if cuda else "cpu"
-    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and config.devices > cuda):
-        raise ConfigError(
-            f"--device {config.device} with --devices {config.devices} cannot be had: this machine "
-            f"has {cuda} CUDA devices (--device auto, cpu or cuda)"
-        )
-    if config.precision == "16" and wanted == "cpu":
-        raise ConfigError("--precision 16 needs a GPU; on the CPU say --precision bf16 or 32")
-    strategy: Any = "auto"
-    if config.devices > 1:
-        from lightning_fabric.strategies.ddp import DDPStrategy
-
-        # The others wait while the first one audits.
-        strategy = DDPStrategy(start_method="spawn", timeout=timedelta(days=1))
-    precision: Any = _PRECISIONS[config.precision]
-    with warnings.catch_warnings():  # advice about accelerators, no news to the user
-        warnings.simplefilter("ignore")
-        return Fabric(
-            accelerator=wanted, devices=config.devices, strategy=strategy, precision=precision
-        )
+def _check_audits(config: TrainConfig, data: TrainingData) -> None:
+    if config.descriptor is not None and not data.are_points:
+        audits.check(config, data.source())
 
 
 def _configuration(config: TrainConfig, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
@@ -195,49 +177,57 @@ def _configuration(config: TrainConfig, recipe: Recipe, data: TrainingData) -> d
         "origins": dict(config.origins),
         "recipe": recipe.shown(),
         "data": data.identity,
-        "notes": list(data.notes),
+        "notes": [*data.notes, *_unused(config, recipe, data)],
         "environment": canonical.versions(),
     }
 
 
-def _begin(
-    out: Path, config: TrainConfig, recipe: Recipe, data: TrainingData
-) -> tuple[int, dict[str, Tensor]] | None:
-    """Check the folder and write the configuration; the checkpoint to go on from, if any.
+def _unused(config: TrainConfig, recipe: Recipe, data: TrainingData) -> list[str]:
+    """Sentences about what was given and has no effect."""
+    found = []
+    if data.num_labels and not recipe.conditional:
+        found.append(
+            f"The labels are not used: --arch {recipe.arch} takes none, cdcgan and acgan do."
+        )
+    if data.are_points and config.descriptor is not None:
+        found.append("--descriptor is not used: points are counted, and not embedded.")
+    return found
+
+
+def _going_on(
+    out: Path, config: TrainConfig, recipe: Recipe, configuration: dict[str, Any]
+) -> _Saved | None:
+    """The checkpoint that a training goes on from; None: it begins. Nothing is written.
 
     Raises:
-      ConfigError: the folder is taken, or holds another training.
+      ConfigError: the folder is taken, holds another training, or a damaged checkpoint.
     """
-    new = _configuration(config, recipe, data)
-    found: tuple[int, dict[str, Tensor]] | None = None
     try:
         taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
         raise ConfigError(f"--out {out} cannot be read: {error.strerror}") from error
-    if taken:
-        if not (out / CONFIG).is_file():
-            raise ConfigError(
-                f"--out {out} is not empty and holds no training; name another folder"
-            )
-        if not config.resume:
-            raise ConfigError(
-                f"{out} already holds a training; continue it with --resume or name another folder "
-                "with --out"
-            )
-        check_same(out, read_config(out), json.loads(json_text(new)))
-        last = last_state(out)
-        if last is not None:
-            about, tensors = last
-            if type(about.get("step")) is not int or not 0 <= about["step"] <= recipe.steps:
-                raise ConfigError(
-                    f"{out} is at step {about.get('step')!r:.20}, beyond the {recipe.steps:,} "
-                    "steps asked for: raise --steps"
-                )
-            found = about["step"], tensors
-    elif config.resume:
-        raise ConfigError(f"{out} holds no training to resume; leave --resume out")
-    write_output(out / CONFIG, json_text(new).encode())
-    return found
+    if not taken:
+        if config.resume:
+            raise ConfigError(f"{out} holds no training to resume; leave --resume out")
+        return None
+    if not (out / CONFIG).is_file():
+        raise ConfigError(f"--out {out} is not empty and holds no training; name another folder")
+    if not config.resume:
+        raise ConfigError(
+            f"{out} already holds a training; continue it with --resume or name another folder "
+            "with --out"
+        )
+    check_same(out, read_config(out), json.loads(json_text(configuration)))
+    last = last_state(out)
+    if last is None:
+        return None
+    about, tensors = last
+    if about["step"] > recipe.steps:
+        raise ConfigError(
+            f"{out} is at step {about['step']:,}, beyond the {recipe.steps:,} steps asked for: "
+            "raise --steps"
+        )
+    return about["step"], tensors
 
 
 # --- At work, in a process for each device ---------------------------------------------------
@@ -245,10 +235,12 @@ def _begin(
 
 def _work(
     fabric: "Fabric",
+    stopped: Stopped,
+    *,
     config: TrainConfig,
     data: TrainingData,
     out: Path,
-    saved: tuple[int, dict[str, Tensor]] | None,
+    saved: _Saved | None,
     progress: Progress,
     notice: Notice,
 ) -> loop.Ending:
@@ -281,50 +273,21 @@ def _work(
                 scribe.snapshot(step)
             fabric.barrier()
 
-        told = stack.enter_context(_until_told())
-        return loop.train(
-            fabric,
-            recipe,
-            data,
-            state,
-            start=start,
-            saved=tensors,
-            after_step=(lambda step, values: None) if scribe is None else scribe.after_step,
-            is_snapshot=is_snapshot,
-            snapshot=snapshot,
-            stopped=told.is_set,
-        )
-
-
-@contextmanager
-def _until_told() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the training to stop after its step; a second Ctrl-C stops it now."""
-    told = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        if told.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        told.set()
-
-    usual = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield told
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _ignoring_interrupts(several: bool) -> Iterator[None]:
-    """With several processes it is they who hear Ctrl-C: this one waits for them."""
-    if not several or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
+        try:
+            return loop.train(
+                fabric,
+                recipe,
+                data,
+                state,
+                start=start,
+                saved=tensors,
+                after_step=(lambda step, values: None) if scribe is None else scribe.after_step,
+                is_snapshot=is_snapshot,
+                snapshot=snapshot,
+                stopped=stopped,
+            )
+        except torch.OutOfMemoryError as error:
+            raise GanauditError(
+                "the memory of the device is full: take a smaller --batch or narrower networks; "
+                "--precision bf16 needs less too"
+            ) from error

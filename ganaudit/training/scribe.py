@@ -55,7 +55,7 @@ class Scribe:
         self._meter = Meter()
         self._every = max(1, recipe.steps // _LOGGED)
         self._last: dict[str, float] = {}
-        for note in (*data.notes, *self._journal.notes):
+        for note in self._journal.notes:
             notice(note)
 
     def __enter__(self) -> Self:

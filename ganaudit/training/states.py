@@ -73,10 +73,7 @@ class State:
                     f"({one_line(error)})"
                 ) from error
         for name, optimizer in zip(_OPTIMIZERS, self.optimizers, strict=True):
-            states: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in _below(tensors, name).items():
-                number, _, what = key.partition(".")
-                states.setdefault(int(number), {})[what] = tensor
+            states = _moments(optimizer, _below(tensors, name), name)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": states, "param_groups": groups})
 
@@ -120,6 +117,32 @@ def make_state(recipe: Recipe) -> State:
 
 
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _moments(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], name: str
+) -> dict[int, dict[str, Tensor]]:
+    """What Adam remembers of each of its parameters that it has met, by number.
+
+    Raises:
+      ConfigError: it is not what Adam remembers of these parameters.
+    """
+    states: dict[int, dict[str, Tensor]] = {}
+    left = dict(tensors)
+    for number, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        mine = {what: left.pop(f"{number}.{what}", None) for what in _MOMENTS}
+        shapes = [None if value is None else value.shape for value in mine.values()]
+        if shapes == [torch.Size(), parameter.shape, parameter.shape]:
+            states[number] = {what: value for what, value in mine.items() if value is not None}
+        elif shapes != [None] * len(_MOMENTS):
+            left[f"{number}"] = parameter
+    if left:
+        raise ConfigError(
+            f"the checkpoint is of another architecture: its {name} does not fit "
+            f"({next(iter(left)):.80})"
+        )
+    return states
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -177,6 +200,8 @@ def last_state(out: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     about = read_json(folder / _ABOUT, most_bytes=_MOST_BYTES)
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ConfigError(f"{folder / _ABOUT} is none of ours, or of a newer ganaudit")
+    if type(about.get("step")) is not int or name_of(about["step"]) != folder.name:
+        raise ConfigError(f"{folder / _ABOUT} is of another step than its folder: it is damaged")
     try:
         data = (folder / _TENSORS).read_bytes()
         if sha256_of(folder / _TENSORS) != about.get("sha256"):

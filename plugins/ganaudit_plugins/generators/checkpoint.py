@@ -42,8 +42,9 @@ class CheckpointGenerator:
         style: Mapping[str, Any],
         noise: Noise | None,
         notes: tuple[str, ...] = (),
+        extent: float | None = None,
     ) -> None:
-        """`noise`: None where the network draws none."""
+        """`noise`: None where the network draws none; `extent`: of points, else None."""
         self.latent_shape, self.prior = declared.latent_shape, declared.prior
         self.num_labels = declared.num_labels
         self.assumptions = (*declared.assumptions(), *opened.notes, *notes)
@@ -60,11 +61,10 @@ class CheckpointGenerator:
         self.module = opened.module.to(device)
         self.style = dict(style)
         self._scale, self._noise = declared.latent_scale, noise
-        self._extent: float | None = None
-        if getattr(opened.module, "image_shape", None) == (2,):
-            self._extent = extent_of(opened.facts.get("extent"), opened.role)
-            self.identity["extent"] = self._extent
-            self.assumptions += (_DOTS.format(self._extent),)
+        self._extent = extent
+        if extent is not None:
+            self.identity["extent"] = extent
+            self.assumptions += (_DOTS.format(extent),)
 
     def render(self, draws: Draws) -> Tensor:
         """Images of the latents, uint8 [N, 3, H, W]; of points, a dot where each is."""
@@ -157,6 +157,7 @@ def open_checkpoint(
     takes_noise = "noise" in _options_of(opened.module)
     if noise is not None and not takes_noise:
         raise ConfigError(f"{where}: a {opened.network} has no noise to set")
+    of_points = getattr(opened.module, "image_shape", None) == (2,)
     return CheckpointGenerator(
         opened,
         declared,
@@ -164,6 +165,7 @@ def open_checkpoint(
         style=style,
         noise=(noise or "random") if takes_noise else None,
         notes=_defaults(opened, style),
+        extent=extent_of(opened.facts.get("extent"), where) if of_points else None,
     )
 
 

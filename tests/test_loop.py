@@ -160,6 +160,33 @@ def test_points_train(reg: tuple[str, ...]) -> None:
     assert ending.status == "finished" and state.is_finite()
 
 
+@pytest.mark.parametrize("everywhere", [True, False])
+@pytest.mark.parametrize("loss", ["wgan-gp", "wgan-div", "non-saturating"])
+def test_pairs_that_are_judged_weigh_as_two_batches_and_so_does_all_beside_them(
+    loss: str, everywhere: bool
+) -> None:
+    data, asked = images(labels=3), fabric()
+    totals: list[Tensor] = []
+    seen: dict[str, Tensor] = {}
+    backward = asked.backward
+    asked.backward = lambda total: (totals.append(total.detach()), backward(total))
+    made = recipe(
+        data, f"mode-seeking.everywhere={str(everywhere).lower()}",
+        *(("loss.r1=10",) if loss == "non-saturating" else ()),
+        arch="acgan", loss=loss, reg=("adaptivemix,mode-seeking",), steps=1,
+    )  # fmt: skip
+    loop.train(
+        asked, made, data, make_state(made), after_step=lambda _, values: seen.update(values)
+    )
+    of_generator = {"loss_generator", "classes_generator", "adaptivemix_generator"}
+    of_discriminator = seen.keys() - of_generator - {"pair", "real_logit", "fake_logit"}
+    assert len(of_discriminator) == 4
+    weight = 2 if everywhere else 1
+    torch.testing.assert_close(totals[-2], sum(weight * seen[name] for name in of_discriminator))
+    judged = sum(weight * seen[name] for name in of_generator)
+    torch.testing.assert_close(totals[-1], judged + seen["pair"])
+
+
 def test_r1_is_taken_every_so_often() -> None:
     data = images()
     taken: list[bool] = []

@@ -339,13 +339,15 @@ def test_points_are_no_pictures(arch: str) -> None:
     [
         ("dcgan", (3, 50, 50), "size must be 48 or a power of two from 8 to 256, got 50"),
         ("sngan", (3, 16, 16), "size must be one of 32, 48, 64, 128, got 16"),
-        ("mlp", (3, 128, 128), "image_shape must be an integer in [1, 64], got 128"),
+        ("mlp", (3, 128, 128), "size must be an integer in [1, 64], got 128"),
     ],
 )
 def test_a_size_that_an_architecture_has_not_is_refused_with_those_it_has(
     arch: str, shape: tuple[int, ...], sizes: str
 ) -> None:
-    assert refused(shape, arch=arch) == f"--arch {arch} cannot be made for these data: {sizes}"
+    remedy = "--size 32 --fit pad, crop or resize makes them fit"
+    said = f"--arch {arch} cannot be made for these data: {sizes}; {remedy}"
+    assert refused(shape, arch=arch) == said
 
 
 @pytest.mark.parametrize(

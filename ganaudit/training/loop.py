@@ -147,7 +147,7 @@ def train(
                 mix = mixing.draw(count, count, draws.rng("mix", number), fabric.device)
             judged = judge(images, both, mix, (count // halves,) * 2 * halves)
             real_logits, fake_logits = judged.logits.split(len(judged.logits) // 2)
-            total = halves * loss.discriminator(real_logits, fake_logits)
+            total = loss.discriminator(real_logits, fake_logits)
             values |= {
                 "loss_discriminator": total,
                 "real_logit": real_logits.mean(),
@@ -180,7 +180,7 @@ def train(
                 )
                 total = total + values["r1"]
             optimizer.zero_grad()
-            fabric.backward(total)
+            fabric.backward(halves * total)
             optimizer.step()
             if settings.clip:
                 clip_weights(state.discriminator, settings.clip)
@@ -208,7 +208,7 @@ def train(
         if mixing is not None and mixing.generator_step:
             mix = mixing.draw(0, len(images), draws.rng("generator mix", step), fabric.device)
         judged = look(images, labels, mix)
-        values["loss_generator"] = total = halves * loss.generator(judged.logits)
+        values["loss_generator"] = total = loss.generator(judged.logits)
         if judged.classes is not None and labels is not None:
             values["classes_generator"] = F.cross_entropy(judged.classes, labels)
             total = total + values["classes_generator"]
@@ -219,7 +219,7 @@ def train(
             total = total + values["adaptivemix_generator"]
         if pair is not None:
             values["pair"] = pair.loss(one, other, latents, partners)
-            total = total + values["pair"]
+            total = halves * total + values["pair"]
         generator_optimizer.zero_grad()
         fabric.backward(total)
         generator_optimizer.step()

@@ -16,6 +16,7 @@ from ganaudit import fidelity, networks
 from ganaudit.checkpoints.native import save_native
 from ganaudit.config import TrainConfig
 from ganaudit.errors import ConfigError, GanauditError, SourceError
+from ganaudit.labels import law_of
 from ganaudit.scoring import valid_rows
 from ganaudit.store import Store
 from ganaudit.training import audits, scribe
@@ -396,3 +397,14 @@ def test_audits_of_a_toy_are_counted_without_a_descriptor(tmp_path: Path) -> Non
     (line,) = read_log(tmp_path)
     assert line["under"] == {"samples": 10_000} and line["figures"]["modes_of"] == 8
     assert not (tmp_path / "audits").exists()
+
+
+def test_a_conditional_audit_draws_classes_as_often_as_the_data_have_them() -> None:
+    count, classes = 240, torch.tensor([0] * 9 + [2])
+    data = replace(images(count), labels=classes.repeat(count // 10), num_labels=3)
+    config = request(arch="cdcgan", steps=1, audit_every=1, out=Path("a"))
+    train(config, data=data)
+    drawn = law_of("a/labels.txt", 3)
+    assert drawn is not None and drawn.choices.tolist() == data.labels.tolist()
+    report = json.loads(Path("a/audits/step-00000001/report.json").read_text("utf-8"))
+    assert report["request"]["labels"] == "a/labels.txt"

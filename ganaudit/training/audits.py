@@ -62,6 +62,7 @@ def audit(
     real: Source,
     out: Path,
     *,
+    labels: Path | None = None,
     device: str,
     progress: Progress,
     notice: Callable[[str], None],
@@ -75,6 +76,8 @@ def audit(
       generator: its file.
       real: the training's own images.
       out: folder of the run, in that of all audits; one that is there is replaced.
+      labels: a file with the classes of the training's images, as `diagnose` takes it: classes are
+        as frequent in the audit as in the training. None: the generator takes none.
       device: cpu or cuda:N.
       progress: as of `diagnose`.
       notice: likewise.
@@ -91,7 +94,11 @@ def audit(
         raise GanauditError(f"{out} cannot be replaced: {error.strerror or error}") from error
     earlier = sorted(out.parent.glob(f"*/{REFERENCE}"))
     made = diagnose(
-        replace(_request(config, f"checkpoint:{generator}", out=out), device=device),
+        replace(
+            _request(config, f"checkpoint:{generator}", out=out),
+            device=device,
+            labels=None if labels is None else str(labels),
+        ),
         reference=real,
         reference_rows=earlier[-1] if earlier else None,
         progress=progress,

@@ -24,7 +24,7 @@ from ganaudit.training.recipe import Recipe
 from ganaudit.training.states import State, name_of, save_state
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
-SAMPLES, AUDITS = "samples", "audits"
+SAMPLES, AUDITS, LABELS = "samples", "audits", "labels.txt"
 _SETTLED = 2_000  # latents that batch statistics are measured on
 _LOGGED = 200  # lines of the log that a training has, about
 _TOY_POINTS = 10_000
@@ -206,6 +206,7 @@ class Scribe:
                     self._out / GENERATOR,
                     self._data.source(),
                     self._out / AUDITS / name_of(step),
+                    labels=self._labels(),
                     device=str(self._device),
                     progress=lambda what, done, all_: self._progress(f"audit: {what}", done, all_),
                     notice=self._notice,
@@ -215,3 +216,11 @@ class Scribe:
                 self._notice(f"step {step:,} was not audited: {one_line(error)}")
                 return
             self._journal.audit(step, found.figures, under=found.under)
+
+    def _labels(self) -> Path | None:
+        """A file with the classes of the data, one a line; None: the networks take none."""
+        if not self._recipe.conditional or self._data.labels is None:
+            return None
+        path = self._out / LABELS
+        write_output(path, "".join(f"{label}\n" for label in self._data.labels.tolist()).encode())
+        return path

@@ -195,13 +195,31 @@ def test_r1_is_taken_every_so_often() -> None:
     assert taken == [True, False, True, False, True]
 
 
-def test_the_discriminator_takes_its_steps_first() -> None:
+@pytest.mark.parametrize(("of_discriminator", "of_generator"), [(3, 1), (1, 3), (2, 2)])
+def test_a_step_has_updates_of_either_network(of_discriminator: int, of_generator: int) -> None:
     data = images()
-    made = recipe(data, "optim.discriminator_steps=3", "optim.generator_batch=2", steps=2)
-    state, _ = trained(made, data)
+    updates = (
+        f"optim.discriminator_steps={of_discriminator}",
+        f"optim.generator_steps={of_generator}",
+    )
+    state, _ = trained(recipe(data, *updates, "optim.generator_batch=2", steps=2), data)
     steps = state.tensors()
-    assert float(steps["discriminator_optimizer.0.step"]) == 6
-    assert float(steps["generator_optimizer.0.step"]) == 2
+    assert float(steps["discriminator_optimizer.0.step"]) == 2 * of_discriminator
+    assert float(steps["generator_optimizer.0.step"]) == 2 * of_generator
+
+
+def test_every_update_of_the_generator_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Tensor] = []
+    draw = loop.draw_latents
+
+    def watched(*given: Any) -> Tensor:
+        drawn.append(draw(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(loop, "draw_latents", watched)
+    trained(recipe(images(), "optim.generator_steps=3", steps=2), images())
+    assert len(drawn) == 2 * (1 + 3)
+    assert len({some.numpy().tobytes() for some in drawn}) == len(drawn)
 
 
 def test_a_linear_decay_ends_near_zero() -> None:

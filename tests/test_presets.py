@@ -144,6 +144,7 @@ def test_nine_gaussians_are_realnessgans() -> None:
     made = resolved("toy-nine-gaussians")
     assert (made.steps, made.batch, made.latent_shape) == (500, 100, (128,))
     assert (made.optim.lr, made.optim.beta1, made.optim.beta2) == (1e-4, 0.8, 0.999)
+    assert (made.optim.discriminator_steps, made.optim.generator_steps) == (1, 3)
     assert made.generator.arguments["widths"] == [400] * 4
     assert made.generator.arguments["batch_norm"] is True
     assert made.discriminator.arguments["widths"] == [200] * 3

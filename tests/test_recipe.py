@@ -360,6 +360,7 @@ def test_a_size_that_an_architecture_has_not_is_refused_with_those_it_has(
         ("weight_decay", 0, 1),
         ("ema", 0, 0.999999),
         ("discriminator_steps", 1, 100),
+        ("generator_steps", 1, 100),
         ("generator_batch", 1, 100),
     ],
 )

@@ -185,44 +185,49 @@ def train(
             if settings.clip:
                 clip_weights(state.discriminator, settings.clip)
 
-        # The generator, one step; the discriminator holds still.
+        # The generator, some steps; the discriminator holds still.
         judge.requires_grad_(False)
-        count = recipe.batch // fabric.world_size * optim.generator_batch
-        latents, labels = draws.latents("generator latents", step, count), draws.labels(step, count)
-        if pair is not None:
-            partners = pair.partner(
-                latents, labels, generator=render, networks=networks,
-                rng=draws.rng("generator pairs", step), prior=draws.prior,
-            )  # fmt: skip
-        if pair is not None and pair.everywhere:  # both halves are judged
-            fake = generator(torch.cat([latents, partners]), *_given(labels, labels)).float()
-            one, other = fake.chunk(2)
-            labels = None if labels is None else torch.cat([labels, labels])
-        else:
-            fake = one = generator(latents, *_given(labels)).float()
+        for number in range(step * optim.generator_steps, (step + 1) * optim.generator_steps):
+            count = recipe.batch // fabric.world_size * optim.generator_batch
+            latents = draws.latents("generator latents", number, count)
+            labels = draws.labels(number, count)
             if pair is not None:
-                with buffers_kept(state.generator):
-                    other = generator(partners, *_given(labels)).float()
-        images = fake if augment is None else augment(fake, draws.rng("generator augmented", step))
-        mix = None
-        if mixing is not None and mixing.generator_step:
-            mix = mixing.draw(0, len(images), draws.rng("generator mix", step), fabric.device)
-        judged = look(images, labels, mix)
-        values["loss_generator"] = total = loss.generator(judged.logits)
-        if judged.classes is not None and labels is not None:
-            values["classes_generator"] = F.cross_entropy(judged.classes, labels)
-            total = total + values["classes_generator"]
-        if mixing is not None and mix is not None and judged.mixed_features is not None:
-            values["adaptivemix_generator"] = mixing.loss(
-                judged.features, judged.mixed_features, mix, draws.rng("generator noise", step)
+                partners = pair.partner(
+                    latents, labels, generator=render, networks=networks,
+                    rng=draws.rng("generator pairs", number), prior=draws.prior,
+                )  # fmt: skip
+            if pair is not None and pair.everywhere:  # both halves are judged
+                fake = generator(torch.cat([latents, partners]), *_given(labels, labels)).float()
+                one, other = fake.chunk(2)
+                labels = None if labels is None else torch.cat([labels, labels])
+            else:
+                fake = one = generator(latents, *_given(labels)).float()
+                if pair is not None:
+                    with buffers_kept(state.generator):
+                        other = generator(partners, *_given(labels)).float()
+            images = (
+                fake if augment is None else augment(fake, draws.rng("generator augmented", number))
             )
-            total = total + values["adaptivemix_generator"]
-        if pair is not None:
-            values["pair"] = pair.loss(one, other, latents, partners)
-            total = halves * total + values["pair"]
-        generator_optimizer.zero_grad()
-        fabric.backward(total)
-        generator_optimizer.step()
+            mix = None
+            if mixing is not None and mixing.generator_step:
+                mix = mixing.draw(0, len(images), draws.rng("generator mix", number), fabric.device)
+            judged = look(images, labels, mix)
+            values["loss_generator"] = total = loss.generator(judged.logits)
+            if judged.classes is not None and labels is not None:
+                values["classes_generator"] = F.cross_entropy(judged.classes, labels)
+                total = total + values["classes_generator"]
+            if mixing is not None and mix is not None and judged.mixed_features is not None:
+                noise = draws.rng("generator noise", number)
+                values["adaptivemix_generator"] = mixing.loss(
+                    judged.features, judged.mixed_features, mix, noise
+                )
+                total = total + values["adaptivemix_generator"]
+            if pair is not None:
+                values["pair"] = pair.loss(one, other, latents, partners)
+                total = halves * total + values["pair"]
+            generator_optimizer.zero_grad()
+            fabric.backward(total)
+            generator_optimizer.step()
         update_average(state.average, state.generator, decay=optim.ema, step=step)
 
         # Whether it goes on: all ranks decide alike.
@@ -270,9 +275,9 @@ class _Draws:
         rows = slice(self._rank * count, (self._rank + 1) * count)
         return self.prior(count * self._world, stream(self._recipe.seed, purpose, number))[rows]
 
-    def labels(self, step: int, count: int) -> Tensor | None:
+    def labels(self, number: int, count: int) -> Tensor | None:
         """[count] labels as frequent as in the data; None: the networks take none."""
-        rng = self.rng("labels", step)
+        rng = self.rng("labels", number)
         return self._classes(torch.randint(len(self._data), (count,), generator=rng))
 
     def _classes(self, indices: Tensor) -> Tensor | None:

@@ -122,6 +122,7 @@ PRESETS: Mapping[str, Preset] = {
         settings={
             "optim.lr": "1e-4",
             "optim.beta1": "0.8",
+            "optim.generator_steps": "3",
             "optim.ema": "0",
             "generator.widths": "400,400,400,400",
             "generator.batch_norm": "true",

@@ -40,8 +40,9 @@ class Optim:
       beta1: decay of the mean gradient.
       beta2: decay of the mean squared gradient.
       weight_decay: added to the gradient times the weight.
-      discriminator_steps: steps of the discriminator before each of the generator.
-      generator_batch: batches of latents that a generator step takes.
+      discriminator_steps: updates of the discriminator in every step.
+      generator_steps: updates of the generator after them.
+      generator_batch: batches of latents that an update of the generator takes.
       decay: none, or linear: both rates fall to 0 over the training.
       ema: decay of the averaged generator; 0: it is the generator itself.
     """
@@ -52,6 +53,7 @@ class Optim:
     beta2: float = 0.999
     weight_decay: float = 0.0
     discriminator_steps: int = 1
+    generator_steps: int = 1
     generator_batch: int = 1
     decay: Literal["none", "linear"] = "none"
     ema: float = 0.999
@@ -68,7 +70,7 @@ class Optim:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"optim.{name} must be in [{low}, {high}], got {value:g}")
-        for name in ("discriminator_steps", "generator_batch"):
+        for name in ("discriminator_steps", "generator_steps", "generator_batch"):
             if not 1 <= getattr(self, name) <= 100:
                 raise ConfigError(f"optim.{name} must be in [1, 100], got {getattr(self, name)}")
 
@@ -87,7 +89,7 @@ class Recipe:
       generator, discriminator: networks and their arguments.
       conditional: the networks take labels.
       batch: real images of a discriminator step, on all devices together.
-      steps: of the generator, in all.
+      steps: in all, each of some updates of the discriminator and then of the generator.
       mirror: half of the real images are mirrored.
     """
 

@@ -7,6 +7,7 @@ ones. The names of parameters and buffers are those of NVIDIA's checkpoints.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
 import torch
@@ -51,6 +52,26 @@ def activate(features: Tensor, activation: str, gain: float, clamp: float | None
 def unit_second_moment(features: Tensor) -> Tensor:
     """Rows of [N, F] scaled so that their mean square is 1, rows of zeros but for epsilon."""
     return features * (features.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def in_full(device: torch.device, exact: bool) -> AbstractContextManager[object]:
+    """Within it, mixed precision is off if `exact`; else it is what it was."""
+    return torch.autocast(device.type, enabled=False) if exact else nullcontext()
+
+
+def exactly(features: Tensor) -> Tensor:
+    """The features in 32 bits, if they are in fewer."""
+    return features.float() if features.dtype.itemsize < 4 else features
+
+
+def halves(size: int, of: int) -> bool:
+    """Whether a layer of `size` pixels may compute in 16 bits: the four largest of a network."""
+    return size >= max(of >> 3, 8)
+
+
+def is_mixed(device: torch.device) -> bool:
+    """Whether convolutions compute in 16 bits here."""
+    return torch.is_autocast_enabled(device.type)
 
 
 class EqualizedLinear(nn.Module):
@@ -184,7 +205,8 @@ class StyleMapping(nn.Module):
     def forward(self, latents: Tensor | None, labels: Tensor | None) -> Tensor:
         """Styles [N, w_dim] for latents [N, z_dim] float32 and labels [N] int64.
 
-        Either is None where the network has none.
+        Either is None where the network has none. Labels may be rows [N, c_dim] float32, too: of a
+        mixed image, the share of each class.
 
         Raises:
           ValueError: latents or labels are missing, unasked for, or of a wrong shape.
@@ -200,8 +222,8 @@ class StyleMapping(nn.Module):
                 raise ValueError(f"latents must be [N, {self.z_dim}], got {list(latents.shape)}")
             parts.append(unit_second_moment(latents))
         if labels is not None:
-            one_hot = F.one_hot(labels, self.c_dim).to(self.embed.weight.dtype)
-            parts.append(unit_second_moment(self.embed(one_hot)))
+            rows = F.one_hot(labels, self.c_dim) if labels.ndim == 1 else labels
+            parts.append(unit_second_moment(self.embed(rows.to(self.embed.weight.dtype))))
         styles = torch.cat(parts, dim=1)
         for index in range(self.num_layers):
             styles = self.get_submodule(f"fc{index}")(styles)

@@ -27,6 +27,9 @@ from ganaudit.networks.style_layers import (
     check_flag,
     check_number,
     convolve,
+    halves,
+    in_full,
+    is_mixed,
     low_pass,
     upsample,
 )
@@ -39,6 +42,7 @@ MAX_CHANNELS = 8192  # of a layer
 MAX_CHANNEL_BASE = 1 << 22
 MAX_IMAGE_CHANNELS = 16
 MAX_CLAMP = 1e6
+_LEAST = 1e-8  # of the largest weight or style
 
 
 class StyledConv(nn.Module):
@@ -78,13 +82,21 @@ class StyledConv(nn.Module):
     ) -> Tensor:
         """[N, outputs, R, R] for features [N, inputs, R / up, R / up] and style [N, w_dim].
 
-        `noise` is standard normal, [N, 1, R, R] or [R, R], or None: no noise.
+        `noise` is standard normal, [N, 1, R, R] or [R, R], or None: no noise. In mixed precision
+        the largest weight and style are 1 before they meet features, as in the authors' code.
         """
-        scale = self.affine(style)  # [N, inputs]
-        features = features * scale[:, :, None, None]
-        features = convolve(features, self.weight, self.resample_filter, up=self.up)
-        energy = self.weight.square().sum(dim=(2, 3))  # [outputs, inputs]
-        norm = (F.linear(scale.square(), energy) + 1e-8).rsqrt()  # [N, outputs]
+        is_mixed_here = is_mixed(features.device)
+        weight: Tensor = self.weight
+        with in_full(style.device, exact=True):
+            scale = self.affine(style)  # [N, inputs]
+            if is_mixed_here:  # the norm takes it out again, and nothing leaves 16 bits
+                scale = scale / scale.abs().amax(dim=1, keepdim=True).clamp_min(_LEAST)
+                weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(_LEAST)
+                weight = weight / math.sqrt(weight[0].numel())
+            energy = weight.square().sum(dim=(2, 3))  # [outputs, inputs]
+            norm = (F.linear(scale.square(), energy) + 1e-8).rsqrt()  # [N, outputs]
+        features = features * scale[:, :, None, None].to(features.dtype)
+        features = convolve(features, weight, self.resample_filter, up=self.up)
         offset = self.bias[:, None, None]
         features = torch.addcmul(offset, features, norm[:, :, None, None])
         if noise is not None:
@@ -136,7 +148,7 @@ class SynthesisBlock(nn.Module):
     ) -> None:
         """Makes the layers; `inputs` 0: the first block, which begins with a constant."""
         super().__init__()
-        self.residual = architecture == "resnet" and inputs > 0
+        self.residual, self.resolution = architecture == "resnet" and inputs > 0, resolution
 
         def styled(channels: int, up: int) -> StyledConv:
             return StyledConv(
@@ -184,7 +196,7 @@ class SynthesisBlock(nn.Module):
         gain = math.sqrt(0.5) if self.residual else 1.0
         passed = self.skip(features, gain) if self.residual else None
         if self.conv0 is None:
-            features = self.const.expand(len(styles), -1, -1, -1)
+            features = self.const.expand(styles.shape[0], -1, -1, -1)
         else:
             features = self.conv0(features, styles[:, 0], noise[0])
         features = self.conv1(features, styles[:, -2], noise[-1], gain)
@@ -219,7 +231,7 @@ class Synthesis(nn.Module):
         """Makes the blocks; the arguments are those of `StyleGAN2Generator`."""
         super().__init__()
         sizes = [2**i for i in range(2, img_resolution.bit_length())]
-        inputs = 0
+        self.resolution, inputs = img_resolution, 0
         for size in sizes:
             outputs = channels_at(size, channel_base, channel_max)
             block = SynthesisBlock(
@@ -261,9 +273,10 @@ class Synthesis(nn.Module):
         for block in self.blocks():
             after = first + block.convs
             # A block's image layer shares the style of the next block's first convolution.
-            features, images = block(
-                features, images, styles[:, first : after + 1], noise[first:after]
-            )
+            with in_full(styles.device, not halves(block.resolution, self.resolution)):
+                features, images = block(
+                    features, images, styles[:, first : after + 1], noise[first:after]
+                )
             first = after
         assert images is not None
         return images

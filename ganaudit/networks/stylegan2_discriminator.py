@@ -21,6 +21,9 @@ from ganaudit.networks.style_layers import (
     Taps,
     check_choice,
     downsample,
+    exactly,
+    halves,
+    in_full,
     low_pass,
 )
 from ganaudit.networks.stylegan2 import MAX_SIZE, channels_at, check_common, check_power_of_two
@@ -36,6 +39,7 @@ class DiscriminatorBlock(nn.Module):
         inputs: int,
         outputs: int,
         *,
+        resolution: int,
         img_channels: int,
         is_first: bool,
         architecture: str,
@@ -45,7 +49,7 @@ class DiscriminatorBlock(nn.Module):
     ) -> None:
         """Makes the layers; `inputs` and `outputs` are numbers of features."""
         super().__init__()
-        self.architecture = architecture
+        self.architecture, self.resolution = architecture, resolution
         self.register_buffer("resample_filter", low_pass(resample_filter))
         self.fromrgb = (
             EqualizedConv(img_channels, inputs, 1, activation=activation, clamp=clamp)
@@ -103,6 +107,7 @@ class DiscriminatorEpilogue(nn.Module):
         """Makes the layers; `outputs` is the length of what they return."""
         super().__init__()
         self.group_size, self.spread_channels = group_size, spread_channels
+        self.image_channels = img_channels if architecture == "skip" else 0
         self.fromrgb = (
             EqualizedConv(img_channels, channels, 1, activation=activation)
             if architecture == "skip"
@@ -115,7 +120,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = EqualizedLinear(channels, outputs)
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
-        """[N, outputs] for features [N, channels, 4, 4] and images of the same size."""
+        """[N, outputs] for features [N, channels, 4, 4] and images [N, image_channels, 4, 4]."""
         if self.fromrgb is not None:
             features = features + self.fromrgb(images)
         if self.spread_channels:
@@ -193,6 +198,7 @@ class StyleGAN2Discriminator(nn.Module):
             block = DiscriminatorBlock(
                 channels_at(size, channel_base, channel_max),
                 channels_at(size // 2, channel_base, channel_max),
+                resolution=size,
                 img_channels=img_channels,
                 is_first=size == img_resolution,
                 architecture=architecture,
@@ -227,35 +233,67 @@ class StyleGAN2Discriminator(nn.Module):
         self.num_labels = c_dim
         self.image_shape = (img_channels, img_resolution, img_resolution)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [N, 1] for images [N, C, H, W] float32 in [-1, 1].
+    def features(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What the layers above 4x4 make of images: [N, F, 4, 4].
 
-        A logit depends on the spread of its group in the batch.
-
-        Args:
-          images: the images; N is below mbstd_group_size, or a multiple of it.
-          labels: [N] int64, classes from 0; None if and only if there are none.
+        Of the architecture "skip" the last channels are the images at 4x4, which `head` looks at
+        too.
 
         Raises:
-          ValueError: labels missing or unasked for, a wrong shape, or a batch that does not
-            divide into groups.
+          ValueError: images of a wrong shape.
         """
         if tuple(images.shape[1:]) != self.image_shape or images.ndim != 4:
             raise ValueError(
                 f"images must be [N, {', '.join(map(str, self.image_shape))}], "
                 f"got {list(images.shape)}"
             )
-        if (labels is None) != (self.num_labels == 0):
-            raise ValueError(f"labels of {self.num_labels} classes (0: none) are wanted")
         features: Tensor | None = None
         for block in self.children():
             if isinstance(block, DiscriminatorBlock):
-                features, images = block(features, images)
-        logits: Tensor = self.b4(features, images)  # [N, 1], or [N, cmap_dim] with labels
-        if labels is None:
-            return logits
-        mapped: Tensor = self.mapping(None, labels)  # [N, cmap_dim]
-        return (logits * mapped).sum(dim=1, keepdim=True) / math.sqrt(mapped.shape[1])
+                exact = not halves(block.resolution, self.image_shape[1])
+                with in_full(images.device, exact):
+                    if features is not None and exact:
+                        features = exactly(features)
+                    features, images = block(features, images)
+        assert features is not None
+        return features if self.b4.fromrgb is None else torch.cat([features, images], dim=1)
+
+    def head(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N] of features; a logit depends on the spread of its group in the batch.
+
+        Args:
+          features: as `features` returns them; N is below mbstd_group_size, or a multiple of it.
+          labels: [N] int64, classes from 0, or rows [N, c_dim] float32 of their shares; None if and
+            only if there are none.
+
+        Raises:
+          ValueError: labels missing or unasked for, or a batch that does not divide into groups.
+        """
+        if (labels is None) != (self.num_labels == 0):
+            raise ValueError(f"labels of {self.num_labels} classes (0: none) are wanted")
+        last = features.shape[1] - self.b4.image_channels
+        with in_full(features.device, exact=True):
+            features = exactly(features)
+            logits: Tensor = self.b4(features[:, :last], features[:, last:])  # [N, 1 or cmap_dim]
+            mapped = None if labels is None else self.mapping(None, labels)  # [N, cmap_dim]
+        if mapped is None:
+            return logits.flatten()
+        judged: Tensor = (logits * mapped).sum(dim=1) / math.sqrt(mapped.shape[1])
+        return judged
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [N, 1] for images [N, C, H, W] float32 in [-1, 1]; see `features` and `head`."""
+        return self.head(self.features(images), labels)[:, None]
+
+    def freezable(self) -> list[nn.Module]:
+        """The layers above 4x4 from the images down: what is frozen first."""
+        blocks = [block for block in self.children() if isinstance(block, DiscriminatorBlock)]
+        return [
+            layer
+            for block in blocks
+            for layer in (block.fromrgb, block.conv0, block.conv1, block.skip)
+            if layer is not None
+        ]
 
     @staticmethod
     def _check_spread(group_size: int | None, channels: int, features: int) -> None:

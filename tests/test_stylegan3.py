@@ -643,7 +643,7 @@ def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
     assert plan is not None
     assert plan.arguments == SMALL | {"mapping_num_layers": 2}
     (note,) = plan.notes
-    assert note.startswith("num_fp16_res, magnitude_ema_beta, w_avg_beta: without effect here")
+    assert note.startswith("num_fp16_res, magnitude_ema_beta, w_avg_beta: not taken over")
 
 
 def test_networks_of_another_kind_are_left_to_others(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def translated(
             else:
                 arguments[ours] = value
     note = (
-        f"{', '.join(unused)}: without effect here, where everything is computed in single "
-        "precision and nothing is trained."
+        f"{', '.join(unused)}: not taken over. It says how fast a network runs or how it was "
+        "trained, not what it computes."
     )
     return arguments, (note,) if unused else ()

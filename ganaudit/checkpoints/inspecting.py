@@ -1,10 +1,11 @@
-"""What a file is and holds, as a document; and the same file as safetensors."""
+"""What a file is and holds, as a document; and the same file as safetensors or ONNX."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ganaudit.checkpoints.exporting import onnx_file
 from ganaudit.checkpoints.families import choose
 from ganaudit.checkpoints.holdings import Holding, read
 from ganaudit.checkpoints.native import save_native
@@ -12,6 +13,7 @@ from ganaudit.checkpoints.opened import Opened, fitting, open_network, plan_of
 from ganaudit.checkpoints.records import Array, Network, shown
 from ganaudit.checkpoints.sources import KNOWN
 from ganaudit.errors import ConfigError, GanauditError
+from ganaudit.files import write_whole
 
 SCHEMA = 1
 
@@ -61,38 +63,48 @@ def convert(
     said: Mapping[str, str] | None = None,
     strict_source: bool = False,
 ) -> Opened:
-    """Write one network of a file as a safetensors file that says which network it is.
+    """Write one network of a file as a file that says which network it is.
 
     Args:
       path: a file that `open_network` opens.
-      out: a file that does not exist yet.
+      out: a file that does not exist yet, .safetensors or, of a generator, .onnx.
       role: see `open_network`.
       said: likewise.
       strict_source: likewise.
 
+    Returns:
+      What was opened, its notes with those on what was written.
+
     Raises:
-      ConfigError: `path` cannot be opened, or `out` exists or is called otherwise.
+      ConfigError: `path` cannot be opened, or not written as ONNX with the same images, or `out`
+        exists or is called otherwise.
       UnsafeCheckpoint: reading `path` would mean running it.
     """
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"what is written is safetensors: name it so, got {out}")
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise ConfigError(f"what is written is safetensors or ONNX: name it so, got {out}")
     if out.exists():
         raise ConfigError(f"{out} exists; remove it, or name another file")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"there is no folder {out.parent}")
     opened = open_network(path, role=role, said=said, strict_source=strict_source)
+    try:
+        if out.suffix == ".onnx":
+            data, opened = onnx_file(opened, where=str(path))
+            write_whole(out, data)
+        else:
+            _save(opened, out)
+    except OSError as error:
+        raise GanauditError(f"{out} cannot be written: {error.strerror}") from error
+    return opened
+
+
+def _save(opened: Opened, out: Path) -> None:
     shape = getattr(opened.module, "latent_shape", None)
     facts = dict(opened.facts) | ({} if shape is None else {"latent_shape": list(shape)})
     facts["from"] = {"sha256": opened.sha256, "role": opened.role}
     if opened.notes:
         facts["notes"] = list(opened.notes)
-    try:
-        save_native(
-            out, opened.module, network=opened.network, arguments=opened.arguments, facts=facts
-        )
-    except OSError as error:
-        raise GanauditError(f"{out} cannot be written: {error.strerror}") from error
-    return opened
+    save_native(out, opened.module, network=opened.network, arguments=opened.arguments, facts=facts)
 
 
 def _network(holding: Holding, network: Network, strict_source: bool) -> dict[str, Any]:

@@ -11,7 +11,11 @@ def convert(
         Path, typer.Argument(metavar="IN", help="A checkpoint, or a folder with config.json.")
     ],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT.safetensors", help="A file that does not exist yet.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="A file that does not exist yet: .safetensors, or .onnx of a generator.",
+        ),
     ],
     role: Annotated[
         str | None, typer.Option(help="Which of its networks [G_ema, else Gs, else G].")
@@ -29,7 +33,11 @@ def convert(
         typer.Option("--strict-source", help="Refuse embedded source of no known release."),
     ] = False,
 ) -> None:
-    """Write one network of a checkpoint as safetensors, bit for bit. Nothing of it is run."""
+    """Write one network of a checkpoint as safetensors, bit for bit, or as ONNX.
+
+    No code of the checkpoint is run. ONNX is written of generators, if ONNX Runtime makes their
+    images within 1e-4; prior and range are in the file.
+    """
     from ganaudit.checkpoints import inspecting
     from ganaudit.config import split_options
 

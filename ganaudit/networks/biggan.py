@@ -135,7 +135,7 @@ class BigGANGenerator(nn.Module):
         conditions = [torch.cat([classes, chunk], dim=1) for chunk in rest] or [classes] * len(
             self.blocks
         )
-        images = self.linear(first).view(len(latents), -1, self.bottom_width, self.bottom_width)
+        images = self.linear(first).view(latents.shape[0], -1, self.bottom_width, self.bottom_width)
         for stage, condition in zip(self.blocks, conditions, strict=True):
             images = stage(images, condition)
         return torch.tanh(self.output_layer(images))

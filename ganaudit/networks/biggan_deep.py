@@ -102,6 +102,7 @@ class BigGANDeepGenerator(nn.Module):
         embedding = check_size("shared_dim", shared_dim, 0, MAX_LATENT_SIZE) or dim_z
         condition = embedding + dim_z
 
+        self.first_shape = (widths[0], bottom_width, bottom_width)
         self.shared = nn.Embedding(n_classes, embedding)
         self.linear = recipe.linear(condition, widths[0] * bottom_width**2)
         self.blocks = nn.ModuleList()
@@ -129,7 +130,7 @@ class BigGANDeepGenerator(nn.Module):
         """
         classes = self.shared(class_numbers(labels, latents, self.n_classes))
         condition = torch.cat([classes, latents], dim=1)  # [N, embedding + dim_z]
-        images = self.linear(condition).view(len(latents), -1, self.bottom_width, self.bottom_width)
+        images = self.linear(condition).view(latents.shape[0], *self.first_shape)
         for stage in self.blocks:
             images = stage(images, condition)
         return torch.tanh(self.output_layer(images))

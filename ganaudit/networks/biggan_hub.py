@@ -122,7 +122,7 @@ class BigGANHubGenerator(nn.Module):
         if labels is None:
             if self.num_classes > 1:
                 raise ValueError(f"labels must be given: there are {self.num_classes} classes")
-            labels = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
+            labels = torch.zeros(latents.shape[0], dtype=torch.int64, device=latents.device)
         classes = functional.embedding(labels, self.embeddings.weight.t())  # [N, z_dim]
         images: Tensor = self.generator(torch.cat([latents, classes], dim=1), truncation)
         return images
@@ -153,7 +153,7 @@ class Generator(nn.Module):
 
     def forward(self, condition: Tensor, truncation: float) -> Tensor:
         """Images [N, 3, H, W] for conditions [N, 2 z_dim]."""
-        images = self.gen_z(condition).view(-1, FIRST_SIZE, FIRST_SIZE, self.width)
+        images = self.gen_z(condition).view(condition.shape[0], FIRST_SIZE, FIRST_SIZE, self.width)
         images = images.permute(0, 3, 1, 2).contiguous()  # the file has channels last
         for layer in self.layers:
             if isinstance(layer, Block):

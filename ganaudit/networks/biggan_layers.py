@@ -274,7 +274,7 @@ def class_numbers(labels: Tensor | None, latents: Tensor, n_classes: int) -> Ten
         return labels
     if n_classes > 1:
         raise ValueError(f"labels must be given: the network has {n_classes} classes")
-    return torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
+    return torch.zeros(latents.shape[0], dtype=torch.int64, device=latents.device)
 
 
 class _Buffers(nn.Module):

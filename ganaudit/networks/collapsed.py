@@ -20,7 +20,14 @@ class CollapsedGenerator(nn.Module):
     All that defines the collapse (`direction` u, `threshold` t, `centre`, `spread`) is in
     buffers and so in the state dict. Until `plant` or a state dict fills them, nothing is
     planted and the images are those of the wrapped generator.
+
+    Attributes:
+      latent_shape: (latent_size,).
+      num_labels: 0.
+      image_shape: (channels, size, size).
     """
+
+    num_labels = 0
 
     direction: Tensor
     threshold: Tensor
@@ -36,6 +43,10 @@ class CollapsedGenerator(nn.Module):
         super().__init__()
         self.generator = DCGANGenerator(
             latent_size=latent_size, width=width, channels=channels, size=size
+        )
+        self.latent_shape, self.image_shape = (
+            self.generator.latent_shape,
+            self.generator.image_shape,
         )
         self.register_buffer("direction", torch.zeros(latent_size))
         self.register_buffer("threshold", torch.zeros(()))

@@ -61,7 +61,7 @@ class MLPGenerator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Points [N, 2] or images [N, C, H, W] in [-1, 1] for latents [N, latent_size] float32."""
         outputs: Tensor = self.layers(latents)
-        return outputs.reshape(len(latents), *self.image_shape)
+        return outputs.reshape(latents.shape[0], *self.image_shape)
 
 
 class MLPDiscriminator(nn.Module):

@@ -72,7 +72,7 @@ def _filtered(
     padding: tuple[int, int, int, int],
 ) -> Tensor:
     # up and down are (vertical, horizontal), as in torch; the kernel is [rows, columns].
-    channels = images.shape[1]
+    channels = int(images.shape[1])  # a constant, also where torch traces
     if up == (1, 1):
         # torch correlates, so the kernel is turned around.
         weights = kernel.flip((0, 1)).expand(channels, 1, *kernel.shape)

@@ -62,7 +62,7 @@ class SNGANGenerator(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Images [N, channels, size, size] float32 in [-1, 1] for latents [N, latent_size]."""
-        features = self.first(latents).reshape(len(latents), -1, self.start, self.start)
+        features = self.first(latents).reshape(latents.shape[0], -1, self.start, self.start)
         images: Tensor = self.last(self.blocks(features))
         return images
 

@@ -99,9 +99,9 @@ class Synthesis(nn.Module):
     def _first(self, styles: Tensor) -> Tensor:
         if self.begins_const:
             constant: Tensor = self.const
-            return constant.expand(len(styles), -1, -1, -1)
+            return constant.expand(styles.shape[0], -1, -1, -1)
         features: Tensor = self.dense(styles)
-        return features.view(len(features), -1, 4, 4)
+        return features.view(features.shape[0], -1, 4, 4)
 
 
 class Layer(nn.Module):

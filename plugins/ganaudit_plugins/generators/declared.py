@@ -7,7 +7,8 @@ None of it is guessed: a wrong prior halves a collapse, without an error. It is 
 
 under the key "ganaudit" (ONNX, and a service's parameters), or in the extra file "ganaudit.json"
 (TorchScript, torch.export).
-The user's word goes before the others'.
+The user's word goes before the others'. An ONNX file that `ganaudit convert` wrote also says where
+it is from, under the key "ganaudit.from": what was assumed there is assumed here.
 """
 
 import json
@@ -23,6 +24,7 @@ from ganaudit.errors import ConfigError, SourceError
 from ganaudit.images import Layout, check_range, to_rgb
 from ganaudit.labels import MAX_LABELS
 from ganaudit.slots import Draws, Prior, check_prior
+from ganaudit_plugins.onnx_checks import plain
 
 MOST_LATENTS = 2**20  # values of one latent; a file may claim anything
 _KEYS = ("prior", "latent_shape", "latent_scale", "range", "layout", "num_labels")
@@ -176,18 +178,37 @@ def metadata(what: str, text: str | bytes | None) -> dict[str, Any]:
     """
     if not text:
         return {}
-    try:
-        if len(text) > _MOST_TEXT:
-            raise ValueError("it is too long")
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{what}: its ganaudit metadata cannot be read: {error}") from error
+    found = _parsed(what, text)
     if not isinstance(found, dict) or not found.keys() <= set(_KEYS):
         raise ConfigError(
             f"{what}: its ganaudit metadata must be a JSON object with keys out of "
             f"{', '.join(_KEYS)}; got {found!r:.80}"
         )
     return found
+
+
+def notes(what: str, text: str | bytes | None) -> tuple[str, ...]:
+    """What was assumed of the checkpoint that a file was converted from, a sentence each.
+
+    Raises:
+      ConfigError: the text is not a JSON object with a list of texts called "notes".
+    """
+    if not text:
+        return ()
+    found = _parsed(what, text)
+    listed = found.get("notes") if isinstance(found, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(note, str) for note in listed):
+        raise ConfigError(f"{what}: its ganaudit.from metadata must hold a list of texts, notes")
+    return tuple(map(plain, listed))
+
+
+def _parsed(what: str, text: str | bytes) -> Any:
+    try:
+        if len(text) > _MOST_TEXT:
+            raise ValueError("it is too long")
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what}: its ganaudit metadata cannot be read: {error}") from error
 
 
 class Conversion:

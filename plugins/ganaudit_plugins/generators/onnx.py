@@ -18,7 +18,7 @@ from torch import Tensor
 from ganaudit.errors import ConfigError, SourceError
 from ganaudit.images import MAX_PIXELS, Layout
 from ganaudit.slots import Prior
-from ganaudit_plugins.generators.declared import DeclaredGenerator, declare, metadata
+from ganaudit_plugins.generators.declared import DeclaredGenerator, declare, metadata, notes
 from ganaudit_plugins.generators.ports import (
     batch_of,
     check_complete,
@@ -174,7 +174,7 @@ def open_onnx(
         "inputs": {name: value.tolist() for name, value in values.items()},
     }
     made = DeclaredGenerator(network.images, declared, identity=identity)
-    made.assumptions += tuple(
+    made.assumptions += notes(str(file.path), file.metadata.get("ganaudit.from")) + tuple(
         f"The input {plain(name)} is {plain(inputs[name])}, as --set says." for name in values
     )
     return made

@@ -48,12 +48,13 @@ class DiffAugment:
         """
         return cls(**bind(cls, options, what="--reg diffaugment"))
 
-    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, rng: torch.Generator, p: float = 1.0) -> Tensor:
         """Images [N, C, H, W] of the same type, each changed by draws of its own.
 
         Args:
           images: [N, C, H, W] float in [-1, 1]; colours may leave the range.
           rng: draws, on the CPU.
+          p: not asked: every image is changed.
 
         Raises:
           ConfigError: they are no images, but points.

@@ -405,22 +405,25 @@ class TrainConfig:
 
     # a folder, a zip, an npz, an idx file, or toy:NAME
     data: str = field(default="", metadata={"example": "toy:ring"})
+    start: Path | None = None  # --from: networks to begin with; None: they are made for the data
     arch: str | None = None  # of the networks; None: dcgan, or mlp for points
     loss: str | None = None  # None: non-saturating
     reg: tuple[str, ...] = ()  # regularisers, also several in one text, by commas
+    augment: tuple[str, ...] = ()  # ada, apa, diffaugment; also several in one text, by commas
     preset: str | None = None  # settings of a paper
     out: Path | None = None  # folder of the training; None: training, training-2, ...
     resume: bool = False
     steps: int | None = None  # of the generator; None: 10,000
     kimg: float | None = None  # instead of steps: thousands of real images shown
     batch: int | None = None  # images of a step, on all devices together; None: 64
+    parts: int = 1  # that a device takes its share of a batch in, where memory is short
     latent_size: int | None = None  # None: 128, of points 2
     prior: str = "normal"  # of the latents: normal, uniform, truncated or spherical
     size: int | None = None  # pixels a side; None: the pictures' own
     channels: int | None = None  # 1 or 3; None: 3 unless every picture is grey
     fit: Fit = "refuse"  # pictures of another size: refuse, crop, pad or resize
     labels: str | None = None  # folders, dataset.json, or a file; None: those in the data, if any
-    mirror: bool = False  # half of the images are mirrored
+    mirror: bool | None = None  # half of the images are mirrored; None: as the preset says, or no
     precision: Precision = "32"
     device: str = "auto"  # auto, cpu or cuda
     devices: int = 1  # processes, each on its own device
@@ -447,10 +450,21 @@ class TrainConfig:
             raise ConfigError(
                 "--data is needed: a folder, a zip, an npz or idx file of pictures, or toy:ring"
             )
-        shown = ("data", "arch", "loss", "reg", "preset", "out", "labels", "descriptor", "plugin")
+        shown = (
+            "data", "start", "arch", "loss", "reg", "augment", "preset", "out", "labels",
+            "descriptor", "plugin",
+        )  # fmt: skip
         _check_printable(self, (*shown, "set"))
         _check_choices(self, {"precision": Precision, "fit": Fit, "format": Format})
-        at_least_one = ("steps", "batch", "latent_size", "size", "devices", "snapshot_every")
+        at_least_one = (
+            "steps",
+            "batch",
+            "latent_size",
+            "size",
+            "devices",
+            "snapshot_every",
+            "parts",
+        )
         check_at_least_one(self, (*at_least_one, "audit_anchors", "audit_samples"))
         check_seed(self.seed)
         if self.steps is not None and self.kimg is not None:
@@ -471,13 +485,23 @@ class TrainConfig:
     @property
     def regularizers(self) -> tuple[str, ...]:
         """Their names, one by one."""
-        return tuple(name.strip() for text in self.reg for name in text.split(",") if name.strip())
+        return _names(self.reg)
+
+    @property
+    def augments(self) -> tuple[str, ...]:
+        """The names of augmentations, one by one."""
+        return _names(self.augment)
 
     def shown(self) -> dict[str, Any]:
         """The request as JSON values, without the origins."""
         values = asdict(self)
         del values["origins"]
-        return values | {"out": None if self.out is None else str(self.out)}
+        paths = {"out": self.out, "start": self.start}
+        return values | {name: path and str(path) for name, path in paths.items()}
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
 
 
 _OF_METHOD = {

@@ -19,6 +19,7 @@ def specs(arch: str = "dcgan", **changes: Any) -> tuple[NetworkSpec, NetworkSpec
 
 
 OF_IMAGES = {"channels": 1, "size": 32, "width": 64}
+STYLED = {"img_channels": 1, "img_resolution": 32}
 MADE: dict[str, tuple[NetworkSpec, NetworkSpec]] = {
     "mlp": (
         NetworkSpec("mlp", {"latent_size": 4, "image_shape": [1, 32, 32]}),
@@ -40,6 +41,14 @@ MADE: dict[str, tuple[NetworkSpec, NetworkSpec]] = {
         NetworkSpec("cdcgan", {"latent_size": 4, "num_labels": 3, **OF_IMAGES}),
         NetworkSpec("acgan_discriminator", {"num_classes": 3, **OF_IMAGES}),
     ),
+    "stylegan2": (
+        NetworkSpec("stylegan2", {"z_dim": 4, "w_dim": 4, "c_dim": 0, **STYLED}),
+        NetworkSpec("stylegan2_discriminator", {"c_dim": 0, **STYLED}),
+    ),
+    "cstylegan2": (
+        NetworkSpec("stylegan2", {"z_dim": 4, "w_dim": 4, "c_dim": 3, **STYLED}),
+        NetworkSpec("stylegan2_discriminator", {"c_dim": 3, **STYLED}),
+    ),
 }
 
 
@@ -50,13 +59,27 @@ def test_an_architecture_is_fitted_to_the_data(arch: str) -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_conditional_is_what_takes_labels(arch: str) -> None:
-    """Of ACGAN's pair the generator alone does."""
-    generator, discriminator = (
-        inspect.signature(networks.network_class(spec.network)).parameters for spec in specs(arch)
-    )
+    """Of ACGAN's pair the generator alone does; StyleGAN2's are told of 0 classes, or of some."""
+    takes = [
+        spec.arguments.get("num_labels", spec.arguments.get("c_dim", 0)) == 3
+        for spec in specs(arch)
+    ]
     conditional = ARCHITECTURES[arch].conditional
-    assert ("num_labels" in generator) == conditional
-    assert ("num_labels" in discriminator) == (conditional and arch != "acgan")
+    assert takes == [conditional, conditional and arch != "acgan"]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_what_has_styles_is_stylegan2(arch: str) -> None:
+    pair = ARCHITECTURES[arch]
+    assert pair.has_styles == (pair.generator == "stylegan2")
+    assert pair.latent_size in specs(arch)[0].arguments
+
+
+def test_the_styles_are_as_long_as_the_latent_unless_it_is_said() -> None:
+    generator, _ = specs("stylegan2", latent_size=6)
+    assert (generator.arguments["z_dim"], generator.arguments["w_dim"]) == (6, 6)
+    generator, _ = specs("stylegan2", latent_size=6, generator={"w_dim": "9"})
+    assert (generator.arguments["z_dim"], generator.arguments["w_dim"]) == (6, 9)
 
 
 def test_points_have_networks_of_their_own() -> None:
@@ -91,12 +114,12 @@ OTHER_SIZE = "; --size 32 --fit pad, crop or resize makes them fit"
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown one": (
         {"arch": "dcgann"},
-        "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan; got 'dcgann'; did you mean "
-        "'dcgan'?",
+        "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan, stylegan2, cstylegan2; got "
+        "'dcgann'; did you mean 'dcgan'?",
     ),
     "one like no other": (
         {"arch": "zzz"},
-        "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan; got 'zzz'",
+        "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan, stylegan2, cstylegan2; got 'zzz'",
     ),
     "images of another size": (
         {"image_shape": (1, 28, 28)},
@@ -131,6 +154,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"arch": "acgan", "num_labels": 0},
         "--arch acgan needs classes, and the data have none: say --labels folders or --labels "
         "FILE, or take --arch dcgan",
+    ),
+    "no classes for styles": (
+        {"arch": "cstylegan2", "num_labels": 0},
+        "--arch cstylegan2 needs classes, and the data have none: say --labels folders or --labels "
+        "FILE, or take --arch stylegan2",
+    ),
+    "images that no styles make": (
+        {"arch": "stylegan2", "image_shape": (3, 48, 48)},
+        "--arch stylegan2 cannot be made for these data: img_resolution must be a power of two "
+        "from 4 to 2048, got 48" + OTHER_SIZE,
     ),
     "many classes": (
         {"arch": "cdcgan", "num_labels": 1001},
@@ -188,6 +221,10 @@ def test_what_cannot_be_is_one_sentence(what: str) -> None:
         ("num_labels", "say --labels"),
         ("num_classes", "say --labels"),
         ("image_shape", "leave it out"),
+        ("img_resolution", "say --size"),
+        ("img_channels", "say --channels"),
+        ("z_dim", "say --latent-size"),
+        ("c_dim", "say --labels"),
     ],
 )
 def test_what_the_data_decide_is_not_set(role: str, key: str, remedy: str) -> None:
@@ -201,6 +238,12 @@ def test_every_argument_that_the_data_decide_is_known_as_such(arch: str) -> None
     """All that is left can be set by hand, or a network could never be made."""
     by_hand = {"width", "widths", "batch_norm", "pieces", "normalisation", "spread", "head"}
     for spec in specs(arch):
+        if ARCHITECTURES[arch].has_styles:  # the program that they are of has dozens
+            parameters = inspect.signature(networks.network_class(spec.network)).parameters
+            assert spec.arguments.keys() - {"w_dim"} == {
+                key for key, one in parameters.items() if one.default is one.empty
+            } - {"w_dim"}
+            by_hand |= parameters.keys() - spec.arguments.keys() | {"w_dim"}
         for key in set(inspect.signature(networks.network_class(spec.network)).parameters):
             if key not in by_hand:
                 with pytest.raises(ConfigError, match=f"generator.{key} follows from the data"):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ganaudit.training.averaging import settled, update_average
+from ganaudit.training.recipe import Optim
 
 
 def network() -> nn.Sequential:
@@ -14,10 +15,10 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 
 
-def test_an_average_moves_by_one_minus_the_decay() -> None:
+def test_an_average_moves_by_what_it_does_not_keep() -> None:
     follower, leader = nn.Linear(2, 1), nn.Linear(2, 1)
     before = follower.weight.detach().clone()
-    update_average(follower, leader, decay=0.9, step=10_000)
+    update_average(follower, leader, kept=0.9)
     wanted = 0.9 * before + 0.1 * leader.weight.detach()
     assert torch.allclose(follower.weight, wanted, atol=1e-7)
 
@@ -27,25 +28,27 @@ def test_it_follows_closely_at_first(step: int, kept: float) -> None:
     follower, leader = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.zeros_(follower.weight)
     nn.init.ones_(leader.weight)
-    update_average(follower, leader, decay=0.9, step=step)
+    update_average(follower, leader, kept=Optim(ema=0.9).kept(step, 64))
     assert float(follower.weight.detach()) == pytest.approx(1 - kept)
 
 
-def test_a_decay_of_zero_is_the_network_itself() -> None:
+def test_one_that_keeps_nothing_is_the_network_itself() -> None:
     follower, leader = network(), network()
     for value in leader.parameters():
         nn.init.normal_(value)
     leader(torch.randn(9, 3))  # moves its batch statistics
-    update_average(follower, leader, decay=0, step=100)
+    update_average(follower, leader, kept=Optim(ema=0).kept(100, 64))
     for name, value in leader.state_dict().items():
         assert torch.equal(follower.state_dict()[name], value)
 
 
-def test_counters_are_copied() -> None:
+def test_buffers_are_copied() -> None:
     follower, leader = network(), network()
     leader(torch.randn(9, 3))
-    update_average(follower, leader, decay=0.999, step=10_000)
+    update_average(follower, leader, kept=0.999)
     assert int(follower[1].num_batches_tracked) == 1
+    for ours, theirs in zip(follower.buffers(), leader.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_settled_statistics_are_those_of_the_averaged_weights() -> None:

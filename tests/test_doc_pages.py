@@ -3,14 +3,19 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from doc_blocks import free_ports, run_page
 from onnx import TensorProto, helper, numpy_helper, save
+from pickled import NvidiaNetwork, write_nvidia_pickle
 from PIL import Image
 from torch import nn
+
+from ganaudit.networks.stylegan2 import StyleGAN2Generator
+from ganaudit.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -194,3 +199,44 @@ def test_train_a_model_that_does_not_collapse(
     assert [audit["step"] for audit in found["audits"]] == [0, 4, 6]
     assert len(list(Path("samples/images").glob("*.png"))) == 64
     assert json.loads(Path("ring/training.json").read_text())["steps"] == 8
+
+
+def write_stylegan2(path: Path) -> None:
+    """G, D and G_ema of a StyleGAN2 for 16 pixels, as stylegan2-ada-pytorch keeps them."""
+    data: dict[str, Any] = {"c_dim": 0, "img_resolution": 16, "img_channels": 3}
+    narrow: dict[str, Any] = {"channel_base": 128, "channel_max": 8, "conv_clamp": 256}
+    latents: dict[str, Any] = {"z_dim": 8, "w_dim": 8}
+    parts = {"mapping_kwargs": {"num_layers": 2}, "synthesis_kwargs": narrow}
+    torch.manual_seed(0)
+    network = StyleGAN2Generator(**data, **latents, **narrow, mapping_num_layers=2)
+    made = NvidiaNetwork(module=network, kwargs={**data, **latents, **parts})
+    judge = StyleGAN2Discriminator(**data, **narrow)
+    judged = NvidiaNetwork(module=judge, kwargs={**data, **narrow})
+    write_nvidia_pickle(path, {"G": made, "D": judged, "G_ema": made})
+
+
+def test_fine_tune_a_stylegan2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_stylegan2(Path("faces.pkl"))
+    rng = np.random.default_rng(0)
+    Path("pictures").mkdir()
+    for number in range(80):
+        pixels = rng.integers(30, 220, (4, 4, 3)).astype(np.uint8)
+        picture = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC)
+        picture.save(f"pictures/{number}.png")
+    folder = tmp_path / "apart"
+    folder.mkdir()
+    size = "--anchors 64 --samples 96"
+    smaller = {
+        "facenet": "digits",
+        "--kimg 200": "--steps 2",
+        "--out tuned": "--audit-anchors 64 --audit-samples 96 --out tuned",
+        **{f"--out {name}": f"{size} --out {name}" for name in ("before", "after")},
+    }
+    text = (DOCS / "stylegan2.md").read_text("utf-8")
+    assert all(words in text for words in smaller)
+    assert run_page(DOCS / "stylegan2.md", folder, monkeypatch, instead=smaller) == 6
+    found = json.loads(Path("tuned/training.json").read_text())
+    assert (found["status"], found["steps"]) == ("finished", 2)
+    assert list(found["recipe"]["regularizers"]) == ["adaptivemix", "ada"]
+    assert found["recipe"]["augment"]["kimg"] == 100 and "origin" in found["recipe"]
+    assert Path("tuned/generator.onnx").is_file()

@@ -25,18 +25,21 @@ from ganaudit.config import (
 )
 from ganaudit.gates import FIGURES
 from ganaudit.networks import network_class
-from ganaudit.regularizers import REGULARIZERS
+from ganaudit.regularizers import REGULARIZERS, STRENGTH
+from ganaudit.regularizers.strength import Strength
 from ganaudit.settings import source_file, survey
 from ganaudit.training.architectures import ARCHITECTURES
 from ganaudit.training.losses import LOSSES, LossSettings, settings_of
 from ganaudit.training.presets import PRESETS
-from ganaudit.training.recipe import OWNERS, Optim
+from ganaudit.training.recipe import Optim
+from ganaudit.training.resolving import OWNERS
+from ganaudit.training.styles import Styles
 from ganaudit.training.toys import TOYS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 OPTIONS = (ROOT / "docs" / "options.md").read_text()
-TRAIN = (ROOT / "docs" / "train.md").read_text()
+TRAIN = "".join((ROOT / "docs" / name).read_text() for name in ("train.md", "stylegan2.md"))
 
 
 def parameters(group: Any = None, before: str = "") -> dict[str, list[Any]]:
@@ -132,6 +135,7 @@ def test_every_option_of_calibrate_is_in_its_table() -> None:
         ("train", "precision"),
         ("train", "device"),
         ("train", "devices"),
+        ("train", "parts"),
         ("train", "seed"),
         ("train", "audit_anchors"),
         ("train", "audit_samples"),
@@ -199,17 +203,27 @@ def test_every_option_of_the_optimizer_and_the_losses_is_in_the_page_on_training
     assert listed_in_train("loss") == {name: as_text(value) for name, value in usual.items()}
 
 
+@pytest.mark.parametrize(("owner", "kind"), [(STRENGTH, Strength), ("styles", Styles)])
+def test_every_option_of_styles_and_strength_is_in_the_pages_on_training(
+    owner: str, kind: type[Any]
+) -> None:
+    assert listed_in_train(owner) == {f.name: as_text(f.default) for f in fields(kind)}
+
+
 @pytest.mark.parametrize("role", ["generator", "discriminator"])
 def test_every_argument_of_a_network_that_can_be_said_is_in_the_page_on_training(
     role: str,
 ) -> None:
     by_data = {"channels", "size", "latent_size", "num_labels", "num_classes", "image_shape"}
+    by_data |= {"img_channels", "img_resolution", "z_dim", "c_dim"}
+    cannot_be_said = {"resample_filter"}  # rows of numbers
+    usual = {"width": "64", "w_dim": "that of `--latent-size`"}
     wanted: dict[str, str] = {}
     for pair in ARCHITECTURES.values():
         arguments = inspect.signature(network_class(getattr(pair, role))).parameters
-        for name in set(arguments) - by_data:
-            default = arguments[name].default
-            wanted[name] = "64" if name == "width" else as_text(default)
+        for name in set(arguments) - by_data - cannot_be_said:
+            default = as_text(arguments[name].default)
+            wanted[name] = usual.get(name, default)
     assert listed_in_train(role) == wanted
 
 
@@ -233,7 +247,8 @@ def test_presets_have_the_figures_that_the_page_on_training_gives_them() -> None
     for name, preset in PRESETS.items():
         model, numbers, step = lines[name]
         sizes = sizes if numbers == "the same" else numbers
-        assert sizes == f"{preset.batch}, {preset.steps:,}, {preset.latent_size}"
+        at = "at 256 pixels " if preset.fitted else ""
+        assert sizes == f"{at}{preset.batch}, {preset.steps:,}, {preset.latent_size}"
         assert step == preset.settings.get("advlatgan-qua.step", "")
         if model not in ("the same", "as on CIFAR-10"):
             assert model.startswith(preset.arch)
@@ -243,7 +258,8 @@ def test_presets_have_the_figures_that_the_page_on_training_gives_them() -> None
                 for text, usual in zip(betas, (Optim.beta1, Optim.beta2), strict=True)
             )
             rate = float(preset.settings["optim.lr"])
-            assert f"Adam {rate:.0e} ({first}, {second})".replace("e-0", "e-") in model
+            said = f"{rate:.1e}".replace(".0e", "e").replace("e-0", "e-")
+            assert f"Adam {said} ({first}, {second})" in model
 
 
 def test_every_format_of_a_report_is_named() -> None:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from ganaudit.config import TrainConfig
-from ganaudit.training import loop
+from ganaudit.training import drawing, loop
 from ganaudit.training.data import TrainingData
+from ganaudit.training.devices import fabric_of
 from ganaudit.training.loop import Ending
-from ganaudit.training.recipe import Recipe, resolve_recipe
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.resolving import resolve_recipe
 from ganaudit.training.states import State, make_state
 
 STEPS = 3
@@ -187,6 +189,29 @@ def test_pairs_that_are_judged_weigh_as_two_batches_and_so_does_all_beside_them(
     torch.testing.assert_close(totals[-1], judged + seen["pair"])
 
 
+@pytest.mark.parametrize("loss", ["wgan-gp", "wgan-div", "non-saturating"])
+@pytest.mark.parametrize("arch", ["dcgan", "stylegan2"])
+def test_penalties_are_taken_in_mixed_precision_too(loss: str, arch: str) -> None:
+    data = images(channels=3)
+    sizes = SMALL if arch == "dcgan" else ("generator.channel_max=8", "discriminator.channel_max=8")
+    config = TrainConfig(
+        data="given", arch=arch, loss=loss, batch=8, latent_size=3, steps=1, precision="bf16",
+        reg=("adaptivemix,advlatgan-qua",),
+        set=(*sizes, *(("loss.r1=1",) if loss == "non-saturating" else ())),
+    )  # fmt: skip
+    made = resolve_recipe(config, image_shape=data.image_shape, num_labels=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asked = fabric_of(config)
+    seen: dict[str, Tensor] = {}
+    ending = loop.train(
+        asked, made, data, make_state(made), after_step=lambda _, values: seen.update(values)
+    )
+    assert ending.status == "finished"
+    penalties = {"gradient_penalty", "divergence_penalty", "r1"}
+    assert len(penalties & seen.keys()) == 1 and all(map(torch.isfinite, seen.values()))
+
+
 def test_r1_is_taken_every_so_often() -> None:
     data = images()
     taken: list[bool] = []
@@ -210,13 +235,13 @@ def test_a_step_has_updates_of_either_network(of_discriminator: int, of_generato
 
 def test_every_update_of_the_generator_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Tensor] = []
-    draw = loop.draw_latents
+    draw = drawing.draw_latents
 
     def watched(*given: Any) -> Tensor:
         drawn.append(draw(*given))
         return drawn[-1]
 
-    monkeypatch.setattr(loop, "draw_latents", watched)
+    monkeypatch.setattr(drawing, "draw_latents", watched)
     trained(recipe(images(), "optim.generator_steps=3", steps=2), images())
     assert len(drawn) == 2 * (1 + 3)
     assert len({some.numpy().tobytes() for some in drawn}) == len(drawn)

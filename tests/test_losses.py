@@ -1,6 +1,7 @@
 """Adversarial losses and their penalties, against hand and literal computation."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -176,3 +177,8 @@ def test_a_setting_that_cannot_be_is_one_sentence(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         settings_of(loss, options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_goes_into_other_processes_by_its_name(name: str) -> None:
+    assert pickle.loads(pickle.dumps(LOSSES[name])) == LOSSES[name]

@@ -6,12 +6,15 @@ import pytest
 
 from ganaudit.config import TrainConfig, split_owned
 from ganaudit.regularizers import REGULARIZERS
+from ganaudit.regularizers.adaptivemix import AdaptiveMix
 from ganaudit.regularizers.advlatgan_div import AdvLatGANDiv
 from ganaudit.regularizers.mode_seeking import ModeSeeking
 from ganaudit.training.presets import PRESETS
-from ganaudit.training.recipe import OWNERS, Recipe, resolve_recipe
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.resolving import OWNERS, resolve_recipe
 
 SIDES = {"cifar10": 32, "stl10": 48, "lsun": 64, "celeba": 64, "mnist": 32, "msgan": 32}
+WHOSE = ("AdvLatGAN", "MSGAN", "RealnessGAN", "stylegan2-ada-pytorch", "Karras", "AdaptiveMix")
 # AdvLatGAN's released configurations: the step of -qua, by data and model.
 STEPS = {
     ("cifar10", "dcgan"): 0.03,
@@ -32,7 +35,8 @@ STEPS = {
 def resolved(name: str, **request: Any) -> Recipe:
     """The recipe of a preset, for data such as it is named for."""
     data = name.split("-")[0]
-    shape = (2,) if data == "toy" else (1 if data == "mnist" else 3, SIDES[data], SIDES[data])
+    side = SIDES.get(data, 256)  # those of StyleGAN2 are of none
+    shape = (2,) if data == "toy" else (1 if data == "mnist" else 3, side, side)
     config = TrainConfig(data="x", preset=name, **request)
     return resolve_recipe(config, image_shape=shape, num_labels=10 if data == "msgan" else 0)
 
@@ -56,10 +60,13 @@ def test_every_setting_of_a_preset_is_used(name: str) -> None:
         "discriminator": made.discriminator.arguments,
         "loss": vars(made.settings),
         "optim": vars(made.optim),
-        "advlatgan-qua": {} if made.regularizers.qua is None else vars(made.regularizers.qua),
+        **{name: vars(one) for name, one in made.regularizers.by_name().items()},
     }
     for owner, options in said.items():
         for key, text in options.items():
+            if key == "preset":
+                assert made.regularizers.adaptivemix == AdaptiveMix.preset(text)
+                continue
             value = parts[owner][key]
             shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             assert shown.lower() == text or float(text) == value
@@ -68,7 +75,7 @@ def test_every_setting_of_a_preset_is_used(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_says_whose_it_is(name: str) -> None:
     about = PRESETS[name].about
-    assert any(whose in about for whose in ("AdvLatGAN", "MSGAN", "RealnessGAN"))
+    assert any(whose in about for whose in WHOSE)
     assert not about.endswith(".") and "\n" not in about
 
 
@@ -80,6 +87,7 @@ def test_those_of_advlatgan_are_its_released_configurations(data: str, model: st
     assert (optim.lr, optim.lr_discriminator, optim.decay) == (2e-4, None, "linear")
     assert (optim.beta1, optim.beta2) == (0.5 if model == "dcgan" else 0.0, 0.9)
     assert (optim.discriminator_steps, optim.generator_batch) == (1, 2)  # 256 latents
+    assert made.mirror == (model != "sngan")
     losses = {
         "dcgan": ("non-saturating", 0.0, 0.0),
         "wgan": ("wgan", 0.1, 0.0),
@@ -149,3 +157,62 @@ def test_nine_gaussians_are_realnessgans() -> None:
     assert made.generator.arguments["batch_norm"] is True
     assert made.discriminator.arguments["widths"] == [200] * 3
     assert made.discriminator.arguments["pieces"] == 5
+
+
+# Of stylegan2-ada-pytorch: pixels, GPUs and --batch to batch, its groups, fmaps, learning rate,
+# gamma, and thousands of images of the average.
+GUESSES = [
+    (32, 1, None, (32, 4, 0.5, 0.0025, 0.0064, 10.0)),
+    (256, 1, None, (16, 4, 0.5, 0.0025, 0.8192, 5.0)),
+    (256, 2, None, (32, 4, 0.5, 0.0025, 0.4096, 10.0)),
+    (512, 8, None, (64, 4, 1.0, 0.0025, 0.8192, 20.0)),
+    (1024, 8, None, (32, 4, 1.0, 0.002, 6.5536, 10.0)),
+    (256, 1, 2, (2, 2, 0.5, 0.0025, 6.5536, 0.625)),
+]
+
+
+@pytest.mark.parametrize(("size", "devices", "batch", "wanted"), GUESSES)
+def test_auto_guesses_as_stylegan2_ada_does(
+    size: int, devices: int, batch: int | None, wanted: tuple[float, ...]
+) -> None:
+    config = TrainConfig(data="x", preset="auto", devices=devices, batch=batch)
+    made = resolve_recipe(config, image_shape=(3, size, size), num_labels=0)
+    judge = made.discriminator.arguments
+    found = (made.batch, judge["mbstd_group_size"], judge["channel_base"] / 32768)
+    rates = (made.optim.lr, made.settings.r1, made.optim.ema_kimg)
+    assert (*found, *rates) == pytest.approx(wanted)
+    assert made.generator.arguments["channel_base"] == judge["channel_base"]
+    assert made.generator.arguments["mapping_num_layers"] == 2 and made.optim.ema_rampup == 0.05
+    assert (made.settings.r1_every, made.optim.beta1, made.optim.beta2) == (16, 0, 0.99)
+    assert made.generator.arguments["conv_clamp"] == judge["conv_clamp"] == 256
+    assert made.latent_shape == (512,) and made.steps == 25_000_000 // made.batch
+
+
+def test_without_a_word_stylegan2_is_trained_as_guessed() -> None:
+    shape: Any = {"image_shape": (3, 64, 64), "num_labels": 3}
+    for arch in ("stylegan2", "cstylegan2"):
+        said, guessed = (
+            resolve_recipe(TrainConfig(data="x", arch=arch, preset=preset), **shape)
+            for preset in (None, "auto")
+        )
+        assert said.optim == guessed.optim and said.settings == guessed.settings
+    assert said.generator.arguments["c_dim"] == 3
+    # The settings fit other widths; the styles are StyleGAN2's alone.
+    other = resolve_recipe(TrainConfig(data="x", arch="dcgan", preset="auto"), **shape)
+    assert other.styles is None and other.generator.arguments["width"] == 64
+
+
+def test_the_paper_has_its_own_settings_at_256_pixels_and_adaptivemix_adds_its_release() -> None:
+    made, mixed = resolved("paper256"), resolved("adaptivemix-paper256")
+    judge = made.discriminator.arguments
+    assert (made.batch, judge["mbstd_group_size"], judge["channel_base"]) == (64, 8, 16384)
+    assert (made.optim.lr, made.settings.r1) == (0.0025, 1.0)
+    assert (made.optim.ema_kimg, made.optim.ema_rampup) == (20.0, 0.0)
+    assert made.generator.arguments["mapping_num_layers"] == 8
+    assert made.regularizers.adaptivemix is None and not made.mirror
+    assert mixed.regularizers.adaptivemix == AdaptiveMix.preset("release") and mixed.mirror
+    plain = resolved("adaptivemix-paper256", reg=("none",), mirror=False)
+    assert plain == made
+    # Without its own preset the term is stable beside R1: cosine, within, detached.
+    asked = resolved("paper256", reg=("adaptivemix",)).regularizers.adaptivemix
+    assert asked == AdaptiveMix(distance="cosine", pairing="within", detach=True)

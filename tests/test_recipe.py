@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,12 +12,16 @@ from ganaudit.errors import ConfigError
 from ganaudit.regularizers.adaptivemix import AdaptiveMix
 from ganaudit.regularizers.advlatgan_div import AdvLatGANDiv
 from ganaudit.regularizers.mode_seeking import ModeSeeking
-from ganaudit.training import recipe as module
+from ganaudit.training.architectures import NetworkSpec
 from ganaudit.training.losses import LossSettings
-from ganaudit.training.presets import PRESETS
-from ganaudit.training.recipe import Optim, Recipe, resolve_recipe
+from ganaudit.training.presets import PRESETS, Preset
+from ganaudit.training.recipe import Optim, Recipe
+from ganaudit.training.resolving import resolve_recipe
+from ganaudit.training.states import make_state
+from ganaudit.training.styles import Styles
 
 PICTURES, POINTS = (3, 32, 32), (2,)
+TINY = (NetworkSpec("mlp", {"latent_size": 2}), NetworkSpec("mlp_discriminator", {}))
 
 
 def resolved(shape: tuple[int, ...] = PICTURES, labels: int = 0, **request: Any) -> Recipe:
@@ -122,7 +126,7 @@ def test_a_preset_may_ask_for_a_regulariser_and_another_takes_its_place() -> Non
 
 
 def test_several_regularisers_are_one_text_or_many() -> None:
-    names = ("adaptivemix", "advlatgan-qua", "mode-seeking", "diffaugment")
+    names = ("adaptivemix", "advlatgan-qua", "mode-seeking", "diffaugment", "apa")
     one, many = resolved(reg=(", ".join(names),)), resolved(reg=names)
     assert one.regularizers == many.regularizers
     assert all(value is not None for value in vars(one.regularizers).values())
@@ -140,8 +144,10 @@ def test_a_regularisers_own_preset_takes_the_place_of_what_the_trainings_preset_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = {"adaptivemix.sigma": "0.5", "optim.lr": "0.01"}
-    preset = replace(PRESETS["cifar10-sngan"], settings=settings)
-    monkeypatch.setattr(module, "PRESETS", {"mine": preset})
+    monkeypatch.setitem(
+        cast(dict[str, Preset], PRESETS), "mine",
+        replace(PRESETS["cifar10-sngan"], settings=settings),
+    )  # fmt: skip
     request: dict[str, Any] = {"preset": "mine", "reg": ("adaptivemix",)}
     assert resolved(**request).regularizers.adaptivemix == AdaptiveMix(sigma=0.5)
     own = resolved(**request, set=("adaptivemix.preset=release",))
@@ -182,6 +188,98 @@ def test_a_linear_decay_ends_at_nothing() -> None:
     assert Optim(lr=0.5, lr_discriminator=0.0).rates(0, 8) == (0.5, 0.0)
 
 
+def test_a_network_with_rare_penalties_has_slower_rates_and_shorter_moments() -> None:
+    """k / (k + 1), for k + 1 updates come in the place of k."""
+    said = ("optim.lr=0.5", "optim.lr_discriminator=0.25", "optim.beta1=0.3", "optim.beta2=0.9")
+    made = resolved(arch="stylegan2", set=(*said, "styles.path_every=4", "loss.r1_every=16"))
+    assert made.lazy == (4 / 5, 16 / 17)
+    assert made.rates(0) == pytest.approx((0.5 * 4 / 5, 0.25 * 16 / 17))
+    generator, discriminator = made.betas()
+    assert generator == pytest.approx((0.3 ** (4 / 5), 0.9 ** (4 / 5)))
+    assert discriminator == pytest.approx((0.3 ** (16 / 17), 0.9 ** (16 / 17)))
+    optimizers = make_state(replace(made, generator=TINY[0], discriminator=TINY[1])).optimizers
+    assert [one.param_groups[0]["betas"] for one in optimizers] == [generator, discriminator]
+
+
+@pytest.mark.parametrize(
+    ("request_", "lazy"),
+    [
+        ({"arch": "stylegan2", "set": ("styles.path_length=0",)}, (1, 16 / 17)),
+        ({"arch": "stylegan2", "set": ("styles.path_every=1", "loss.r1_every=1")}, (1, 1)),
+        ({"arch": "stylegan2", "set": ("loss.r1=0",)}, (4 / 5, 1)),
+        ({"set": ("loss.r1=1", "loss.r1_every=4")}, (1, 4 / 5)),
+        ({"set": ("loss.r1_every=4",)}, (1, 1)),
+        ({"preset": "cifar10-dcgan"}, (1, 1)),
+    ],
+)
+def test_without_rare_penalties_adam_is_as_it_was_said(
+    request_: dict[str, Any], lazy: tuple[float, float]
+) -> None:
+    made = resolved(**request_)
+    assert made.lazy == lazy
+    if lazy == (1, 1):
+        assert made.betas() == ((made.optim.beta1, made.optim.beta2),) * 2
+        assert made.rates(3) == made.optim.rates(3, made.steps)
+
+
+def test_the_weight_of_a_generator_halves_in_so_many_images() -> None:
+    optim = Optim(ema_kimg=1, ema=0.3)
+    left = 1.0
+    for step in range(125):  # of 8 images
+        left *= optim.kept(step, 8)
+    assert left == pytest.approx(0.5)
+
+
+def test_a_young_average_halves_in_a_share_of_the_images_shown() -> None:
+    optim = Optim(ema_kimg=1, ema_rampup=0.05)
+    assert optim.kept(0, 8) == 0  # nothing was shown: it is the network itself
+    assert optim.kept(100, 8) == pytest.approx(0.5 ** (8 / (0.05 * 100 * 8)))
+    assert optim.kept(10**6, 8) == Optim(ema_kimg=1).kept(10**6, 8) == 0.5 ** (8 / 1000)
+
+
+def test_without_it_a_young_average_follows_closely() -> None:
+    assert [Optim(ema=0.9).kept(step, 8) for step in (0, 5, 80, 10_000)] == [
+        0.1, 6 / 15, 0.9, 0.9,
+    ]  # fmt: skip
+
+
+# Augmentations and mirrors
+
+
+def test_an_augmentation_is_a_regulariser_with_a_flag_of_its_own() -> None:
+    flag = resolved(augment=("ada", "apa")).regularizers
+    assert flag == resolved(reg=("ada", "apa")).regularizers
+    assert flag == resolved(augment=("ada,apa",)).regularizers
+    both = resolved(reg=("adaptivemix",), augment=("ada",), set=("augment.p=0.2",)).regularizers
+    assert both.by_name().keys() == {"adaptivemix", "ada"}
+    assert both.strength is not None and both.strength.p == 0.2
+
+
+def test_none_takes_what_a_preset_asks_for_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        cast(dict[str, Preset], PRESETS), "mine",
+        replace(PRESETS["cifar10-dcgan"], reg=("adaptivemix", "ada"), mirror=True),
+    )  # fmt: skip
+    found = {
+        given: resolved(preset="mine", **{flag: (name,) for flag, name in given}).regularizers
+        for given in (
+            (), (("reg", "none"),), (("augment", "none"),), (("augment", "apa"),),
+            (("reg", "mode-seeking"),), (("reg", "none"), ("augment", "ada")),
+        )
+    }  # fmt: skip
+    assert [{*one.by_name()} for one in found.values()] == [
+        {"adaptivemix", "ada"}, set(), {"adaptivemix"}, {"adaptivemix", "apa"}, {"mode-seeking"},
+        {"ada"},
+    ]  # fmt: skip
+    assert resolved(preset="mine").mirror and not resolved(preset="mine", mirror=False).mirror
+
+
+def test_styles_are_stylegan2s_alone() -> None:
+    assert resolved(arch="stylegan2").styles == Styles()
+    assert resolved(arch="stylegan2", set=("styles.mixing=0",)).styles == Styles(mixing=0)
+    assert resolved().styles is None and "styles" not in resolved().shown()
+
+
 # As a document
 
 
@@ -193,8 +291,11 @@ def test_a_recipe_is_shown_as_json_with_everything_that_decides_a_step() -> None
     assert shown == made.shown()
     assert set(shown) == {
         "arch", "generator", "discriminator", "conditional", "loss", "regularizers", "optim",
-        "batch", "steps", "prior", "mirror", "precision", "seed",
+        "batch", "parts", "steps", "prior", "mirror", "precision", "seed",
     }  # fmt: skip
+    styled = resolved(arch="stylegan2", augment=("apa",)).shown()
+    assert set(styled) - set(shown) == {"styles", "augment"}
+    assert styled["styles"]["path_length"] == 2 and styled["augment"]["target"] == 0.6
     assert shown["loss"]["name"] == "wgan" and shown["loss"]["clip"] == 0.1
     (chosen,) = shown["regularizers"].values()
     assert chosen["step"] == 0.01
@@ -210,8 +311,8 @@ def test_a_recipe_is_shown_as_json_with_everything_that_decides_a_step() -> None
     [
         (
             {"arch": "dcgam"},
-            "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan; got 'dcgam'; did you mean "
-            "'dcgan'?",
+            "--arch must be one of mlp, dcgan, sngan, cdcgan, acgan, stylegan2, cstylegan2; got "
+            "'dcgam'; did you mean 'dcgan'?",
         ),
         (
             {"loss": "hing"},
@@ -221,7 +322,7 @@ def test_a_recipe_is_shown_as_json_with_everything_that_decides_a_step() -> None
         (
             {"reg": ("adaptivemx",)},
             "--reg must be one of adaptivemix, advlatgan-qua, advlatgan-div, mode-seeking, "
-            "diffaugment; got 'adaptivemx'; did you mean 'adaptivemix'?",
+            "diffaugment, ada, apa; got 'adaptivemx'; did you mean 'adaptivemix'?",
         ),
         ({"reg": ("adaptivemix,adaptivemix",)}, "--reg adaptivemix is given twice"),
         (
@@ -248,8 +349,8 @@ def test_a_recipe_is_shown_as_json_with_everything_that_decides_a_step() -> None
         (
             {"set": ("optimiser.lr=3",)},
             "--set wants OWNER.KEY=VALUE, OWNER one of generator, discriminator, loss, optim, "
-            "descriptor, adaptivemix, advlatgan-qua, advlatgan-div, mode-seeking, diffaugment; "
-            "got 'optimiser.lr=3'",
+            "styles, descriptor, augment, adaptivemix, advlatgan-qua, advlatgan-div, mode-seeking, "
+            "diffaugment, ada, apa; got 'optimiser.lr=3'",
         ),
         ({"set": ("optim.rate=3",)}, "optim has no option 'rate'"),
         ({"set": ("optim.lr=fast",)}, "lr must be a finite number, got 'fast'"),
@@ -304,6 +405,34 @@ def test_a_recipe_is_shown_as_json_with_everything_that_decides_a_step() -> None
             {"set": ("discriminator.image_shape=2",)},
             "--set discriminator.image_shape follows from the data; leave it out",
         ),
+        (
+            {"set": ("styles.mixing=0",)},
+            "--set styles.mixing belongs to StyleGAN2, not to --arch dcgan",
+        ),
+        (
+            {"arch": "stylegan2", "set": ("styles.mixing=2",)},
+            "styles.mixing must be in [0, 1], got 2",
+        ),
+        (
+            {"set": ("augment.p=0.5",)},
+            "--set augment.p belongs to --augment ada and apa, and neither is asked for",
+        ),
+        (
+            {"augment": ("adda",)},
+            "--augment must be one of ada, apa, diffaugment; got 'adda'; did you mean 'ada'?",
+        ),
+        (
+            {"augment": ("ada", "diffaugment")},
+            "--augment ada and --augment diffaugment exclude each other: both say how images are "
+            "changed",
+        ),
+        (
+            {"batch": 12, "devices": 2, "parts": 4},
+            "--batch 12 must be a multiple of --devices 2 times --parts 4: every device takes its "
+            "share in parts",
+        ),
+        ({"set": ("optim.ema_kimg=0",)}, "optim.ema_kimg must be in [0.001, 1000000.0], got 0"),
+        ({"set": ("optim.freeze=-1",)}, "optim.freeze must be in [0, 1000], got -1"),
         ({"set": ("generator.depth=3",)}, "the generator dcgan has no option 'depth'"),
         ({"set": ("generator.width=0",)}, "width must be an integer in [1, 512], got 0"),
         (
@@ -362,6 +491,9 @@ def test_a_size_that_an_architecture_has_not_is_refused_with_those_it_has(
         ("discriminator_steps", 1, 100),
         ("generator_steps", 1, 100),
         ("generator_batch", 1, 100),
+        ("ema_kimg", 1e-3, 1e6),
+        ("ema_rampup", 0, 100),
+        ("freeze", 0, 1000),
     ],
 )
 def test_the_edges_of_every_range_of_the_optimizer_pass(name: str, low: float, high: float) -> None:

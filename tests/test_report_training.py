@@ -1,15 +1,19 @@
 """A training as people and programs read it: page, terminal, charts, document and schema."""
 
+import ast
 import base64
 import copy
+import inspect
 import io
 import json
 import re
 import shlex
+import textwrap
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +30,17 @@ from ganaudit.config import TrainConfig
 from ganaudit.errors import GanauditError
 from ganaudit.files import json_text
 from ganaudit.grids import encode_png
+from ganaudit.regularizers.strength import Strength
 from ganaudit.report import training, words
 from ganaudit.report import training_charts as charts
 from ganaudit.report import training_tables as tables
 from ganaudit.report import training_words as said
-from ganaudit.training import documents, loop
+from ganaudit.training import documents
 from ganaudit.training.journal import Journal
 from ganaudit.training.loop import Ending
-from ganaudit.training.recipe import resolve_recipe
+from ganaudit.training.phases import Phases
+from ganaudit.training.resolving import resolve_recipe
+from ganaudit.training.scribe import Scribe
 from ganaudit.training.states import make_state
 
 Json = Any
@@ -439,10 +446,16 @@ def test_hostile_strings_do_not_steer_a_terminal(
 
 
 def test_every_number_that_the_loop_tells_is_drawn() -> None:
-    source = Path(loop.__file__).read_text("utf-8")
-    told = set(re.findall(r'values\["(\w+)"\]', source))
-    told |= set(re.findall(r'^ +"(\w+)": ', source, re.MULTILINE))
-    assert {"loss_generator", "real_logit", "pair", "r1"} <= told
+    told = set(re.findall(r'"(lipschitz_\w+)"', inspect.getsource(Scribe._ratios)))
+    for teller in (
+        Phases.discriminator, Phases.r1, Phases.generator, Phases.path_length, Strength.adapt,
+    ):  # fmt: skip
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(teller)))):
+            keys: list[Any] = node.keys if isinstance(node, ast.Dict) else []
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                keys = [node.slice]
+            told |= {key.value for key in keys if isinstance(key, ast.Constant)}
+    assert {"loss_generator", "real_logit", "pair", "r1", "augment_p", "path_penalty"} <= told
     assert told == {name for drawn in charts.CURVES.values() for name in drawn.names}
 
 
@@ -637,6 +650,22 @@ def test_the_example_trainings_are_such_as_are_written(name: str) -> None:
     loss, optim = built(Path())["recipe"]["loss"], built(Path())["recipe"]["optim"]
     made["recipe"] |= {"loss": loss, "optim": optim}  # shortened in the examples
     assert complaints(made) == []
+
+
+def test_the_schema_describes_styles_and_augmentations() -> None:
+    made = strict(document())
+    config = TrainConfig(
+        data="x", preset="auto", augment=("ada,apa",), set=("augment.target=-0.1",)
+    )
+    recipe = resolve_recipe(config, image_shape=(3, 16, 16), num_labels=0)
+    made["recipe"] = strict(replace(recipe, origin="ab" * 32 + "+" + "cd" * 32).shown())
+    assert complaints(made) == []
+    for owner, key in (("styles", "mixing"), ("augment", "p"), ("optim", "freeze")):
+        broken = copy.deepcopy(made)
+        broken["recipe"][owner][key] = "x"
+        assert any(f"$.recipe.{owner}.{key}" in one for one in complaints(broken))
+    made["recipe"]["origin"] = "ab"
+    assert len(complaints(made)) == 1
 
 
 @pytest.mark.parametrize(

@@ -179,15 +179,18 @@ def test_diagnose_passes_on_what_it_is_given(monkeypatch: pytest.MonkeyPatch) ->
 
 OF_TRAIN: dict[str, tuple[tuple[str, ...], Any]] = {
     "data": (("--data", "toy:ring"), "toy:ring"),
+    "start": (("--from", "trained"), Path("trained")),
     "arch": (("--arch", "mlp"), "mlp"),
     "loss": (("--loss", "hinge"), "hinge"),
     "reg": (("--reg", "adaptivemix,diffaugment", "--reg", "x"), ("adaptivemix,diffaugment", "x")),
+    "augment": (("--augment", "ada,apa", "--augment", "x"), ("ada,apa", "x")),
     "preset": (("--preset", "toy-ring"), "toy-ring"),
     "out": (("--out", "run"), Path("run")),
     "resume": (("--resume",), True),
     "steps": (("--steps", "9"), 9),
     "kimg": (("--kimg", "0.5"), 0.5),
     "batch": (("--batch", "4"), 4),
+    "parts": (("--parts", "2"), 2),
     "latent_size": (("--latent-size", "3"), 3),
     "prior": (("--prior", "uniform"), "uniform"),
     "size": (("--size", "32"), 32),

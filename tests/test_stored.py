@@ -135,6 +135,13 @@ def test_steps_decide_a_rate_that_falls() -> None:
         check_same(Path("out"), old, new)
 
 
+def test_a_regulariser_without_settings_is_told_from_none() -> None:
+    old = changed("recipe", regularizers={"ada": {"pipe": "bgc"}, "apa": {}})
+    new = changed("recipe", regularizers={"ada": {"pipe": "bgc"}})
+    with pytest.raises(ConfigError, match="begun with regularizers.apa 'yes', .* has absent"):
+        check_same(Path("out"), old, new)
+
+
 def test_a_configuration_has_a_setting_a_line() -> None:
     found = lines_of(ONE | {"parameters": {"generator": 7}, "request": {"seed": 1}})
     assert [line.split() for line in found] == [

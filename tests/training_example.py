@@ -121,6 +121,7 @@ def _recipe() -> Json:
         },
         "optim": {"lr": 2e-4, "discriminator_steps": 1, "decay": "none", "ema": 0.999},
         "batch": 64,
+        "parts": 1,
         "steps": STEPS,
         "prior": "normal",
         "mirror": True,

@@ -15,8 +15,15 @@ class TrainOptions:
         str | None,
         typer.Option(help="Folder, zip, npz or idx file of pictures, or toy:ring, toy:grid, ..."),
     ]
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Networks to begin with: a StyleGAN2 pickle, or a training."),
+    ]
     arch: Annotated[
-        str | None, typer.Option(help="mlp, dcgan, sngan, cdcgan or acgan [dcgan; points: mlp].")
+        str | None,
+        typer.Option(
+            help="mlp, dcgan, sngan, cdcgan, acgan, stylegan2 or cstylegan2 [dcgan; points: mlp]."
+        ),
     ]
     loss: Annotated[
         str | None,
@@ -32,19 +39,31 @@ class TrainOptions:
             "commas; none: not even the preset's [the preset's, or none]."
         ),
     ]
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ada, apa, diffaugment: several by commas; none: not even the preset's [the "
+            "preset's, or none]."
+        ),
+    ]
     preset: Annotated[
-        str | None, typer.Option(help="Settings of a paper; see docs/train.md [none].")
+        str | None, typer.Option(help="Settings of a paper; see docs/train.md [StyleGAN2: auto].")
     ]
     out: Annotated[
         Path | None, typer.Option(help="Folder of the training [training, training-2, ...].")
     ]
     resume: Annotated[bool | None, typer.Option("--resume", help="Continue the training in --out.")]
-    steps: Annotated[int | None, typer.Option(help="Of the generator [10000].")]
+    steps: Annotated[int | None, typer.Option(help="Of the training [the preset's, or 10000].")]
     kimg: Annotated[
         float | None, typer.Option(help="Instead of --steps: thousands of real images shown.")
     ]
-    batch: Annotated[int | None, typer.Option(help="Images of a step, on all devices [64].")]
-    latent_size: Annotated[int | None, typer.Option(help="Numbers of a latent [128; points: 2].")]
+    batch: Annotated[
+        int | None, typer.Option(help="Images of a step, on all devices [preset's, or 64].")
+    ]
+    parts: Annotated[
+        int | None, typer.Option(help="That each device takes its share of a batch in [1].")
+    ]
+    latent_size: Annotated[int | None, typer.Option(help="Numbers of a latent [preset's, or 128].")]
     prior: Annotated[
         str | None, typer.Option(help="normal, uniform, truncated or spherical [normal].")
     ]
@@ -60,7 +79,10 @@ class TrainOptions:
             help="folders, dataset.json, or a file of labels [those in the data, if any]."
         ),
     ]
-    mirror: Annotated[bool | None, typer.Option("--mirror", help="Mirror half of the real images.")]
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", help="Mirror half of the real images [preset's, no]."),
+    ]
     precision: Annotated[str | None, typer.Option(help="32, bf16 or 16 (mixed) [32].")]
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [auto].")]
     devices: Annotated[int | None, typer.Option(help="How many; the batch is shared out [1].")]
@@ -96,7 +118,8 @@ class TrainOptions:
         typer.Option(
             "--set",
             metavar="OWNER.KEY=VALUE",
-            help="Of generator, discriminator, loss, optim, descriptor or a regulariser.",
+            help="Of generator, discriminator, loss, optim, styles, augment, descriptor or a "
+            "regulariser.",
         ),
     ]
     dry_run: Annotated[

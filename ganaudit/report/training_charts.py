@@ -48,6 +48,24 @@ CURVES = {
         ("adaptivemix_discriminator", "adaptivemix_generator"),
     ),
     "penalties": Drawn("Penalties", "", "mean", ("gradient_penalty", "divergence_penalty", "r1")),
+    "paths": Drawn(
+        "Path lengths",
+        "How far the image moves with its styles; the penalty holds the lengths together.",
+        "mean",
+        ("path_length", "path_penalty"),
+    ),
+    "strength": Drawn(
+        "Augmentation",
+        "The probability of changes follows how often real images pass for real, from -1 to 1.",
+        "",
+        ("augment_p", "real_sign"),
+    ),
+    "lipschitz": Drawn(
+        "Steepness of features",
+        "Distance of two images' features over that of the images, mean over random pairs.",
+        "ratio",
+        ("lipschitz_real", "lipschitz_fake"),
+    ),
     "pairs": Drawn(
         "Loss of pairs", "Low where other latents give other images.", "mean", ("pair",)
     ),
@@ -74,6 +92,10 @@ _NAMES = {  # where the name of a figure does not say it
     "good": "good points",
     "pair": "loss of pairs",
     "r1": "R1",
+    "augment_p": "probability",
+    "real_sign": "sign of real logits",
+    "lipschitz_real": "real images",
+    "lipschitz_fake": "generated images",
     **dict.fromkeys(
         ("loss_discriminator", "adaptivemix_discriminator", "classes_discriminator"),
         "discriminator",

@@ -19,7 +19,12 @@ _BY_DATA = {
     "num_labels": "--labels",
     "num_classes": "--labels",
     "image_shape": "",
+    "z_dim": "--latent-size",
+    "c_dim": "--labels",
+    "img_resolution": "--size",
+    "img_channels": "--channels",
 }
+GROUP = "mbstd_group_size"  # argument of a discriminator: images that it looks at together
 
 
 @dataclass(frozen=True)
@@ -29,23 +34,31 @@ class Architecture:
     Attributes:
       generator, discriminator: keys of `networks.NETWORKS`.
       conditional: the generator takes labels.
+      has_styles: it is StyleGAN2.
+      latent_size: argument of the generator.
     """
 
     generator: str
     discriminator: str
     conditional: bool = False
+    has_styles: bool = False
+    latent_size: str = "latent_size"
 
 
+_STYLEGAN2 = ("stylegan2", "stylegan2_discriminator")
 ARCHITECTURES: Mapping[str, Architecture] = {
     "mlp": Architecture("mlp", "mlp_discriminator"),
     "dcgan": Architecture("dcgan", "dcgan_discriminator"),
     "sngan": Architecture("sngan", "sngan_discriminator"),
     "cdcgan": Architecture("cdcgan", "cdcgan_discriminator", conditional=True),
     "acgan": Architecture("cdcgan", "acgan_discriminator", conditional=True),
+    "stylegan2": Architecture(*_STYLEGAN2, has_styles=True, latent_size="z_dim"),
+    "cstylegan2": Architecture(*_STYLEGAN2, conditional=True, has_styles=True, latent_size="z_dim"),
 }
 # What helps where the networks do not take what the data are.
 _REMEDIES = {
     "size": "; --size 32 --fit pad, crop or resize makes them fit",
+    "img_resolution": "; --size 32 --fit pad, crop or resize makes them fit",
     "num_labels": "; --arch dcgan is told no classes",
 }
 _WIDTH = 64  # of networks of images, unless told otherwise
@@ -99,16 +112,19 @@ def network_specs(
     if pair.conditional and num_labels < 2:
         raise ConfigError(
             f"--arch {arch} needs classes, and the data have none: say --labels folders or "
-            "--labels FILE, or take --arch dcgan"
+            f"--labels FILE, or take --arch {'stylegan2' if pair.has_styles else 'dcgan'}"
         )
     known: dict[str, Any] = {
         "image_shape": list(image_shape),
         "num_labels": num_labels,
         "num_classes": num_labels,
         "latent_size": latent_size,
+        "z_dim": latent_size,
+        "c_dim": num_labels if pair.conditional else 0,
     }
     if len(image_shape) == 3:
         known |= {"channels": image_shape[0], "size": image_shape[1]}
+        known |= {"img_channels": image_shape[0], "img_resolution": image_shape[1]}
     made = [
         _checked(NetworkSpec(network, _arguments(role, network, said, known)), arch, role)
         for role, network, said in (
@@ -127,7 +143,11 @@ def _arguments(
         if key in _BY_DATA:
             remedy = f"say {_BY_DATA[key]}" if _BY_DATA[key] else "leave it out"
             raise ConfigError(f"--set {role}.{key} follows from the data; {remedy}")
-    usual = {"width": _WIDTH} if "width" not in texts else {}
+    usual = {
+        name: value
+        for name, value in (("width", _WIDTH), ("w_dim", known["latent_size"]))
+        if name not in texts
+    }
     what = f"the {role} {network}"
     made: Callable[..., object] = vars(network_class(network))["__init__"]
     found = bind(made, texts, what=what, given={**known, **usual})

@@ -21,7 +21,7 @@ from ganaudit.scoring import valid_rows
 from ganaudit.slots import Stream
 from ganaudit.starting import REFERENCE
 from ganaudit.store import Store
-from ganaudit.training.recipe import OWNERS
+from ganaudit.training.resolving import OWNERS
 from ganaudit.training.toys import TOYS, covered
 
 TOY = "toy:"

@@ -1,39 +1,30 @@
 """The averaged generator: what is sampled, audited and kept."""
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-_WARM = 10  # steps: the average of a young training follows it closely
-
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+def update_average(average: nn.Module, network: nn.Module, *, kept: float) -> None:
     """Moves an exponential moving average towards the network it follows.
 
-    average <- d average + (1 - d) network, d = min(decay, (1 + step) / (10 + step)).
+    average <- kept average + (1 - kept) network.
 
     Args:
-      average: of the same class; its floating-point parameters and buffers move, others are
-        copied.
+      average: of the same class; its parameters move, its buffers are copied.
       network: what it follows.
-      decay: 0 (the average is the network) to below 1.
-      step: steps that were taken before this one, from 0.
+      kept: 0 (the average is the network) to below 1.
     """
-    kept = min(decay, (1 + step) / (_WARM + step))
-    for mean, value in zip(_values(average), _values(network), strict=True):
-        if mean.is_floating_point() and kept > 0:
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        if kept > 0:
             mean.lerp_(value.to(mean.device), 1 - kept)
         else:
             mean.copy_(value)
-
-
-def _values(network: nn.Module) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
+    for ours, theirs in zip(average.buffers(), network.buffers(), strict=True):
+        ours.copy_(theirs)
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from torch import nn
 from ganaudit.files import sha256_of
 from ganaudit.training.journal import AUDIT, NO_AUDIT, STEP, is_number, read_log
 from ganaudit.training.loop import Ending
-from ganaudit.training.scribe import AUDITS, DISCRIMINATOR, GENERATOR, SAMPLES
+from ganaudit.training.origin import DISCRIMINATOR, GENERATOR
+from ganaudit.training.scribe import AUDITS, SAMPLES
 from ganaudit.training.states import State, name_of
 
 SCHEMA_VERSION = 1

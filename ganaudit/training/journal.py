@@ -2,8 +2,9 @@
 
 A line is a JSON object with "kind", "step" and "time_s":
 
-    step      "kimg", and the mean of every loss and logit since the line before; a mean that is
-              not finite is null, and its name stands in "not_finite"
+    step      "kimg", and the mean of every loss and logit since the line before, or what a
+              checkpoint was found to be like; a number that is not finite is null, and its name
+              stands in "not_finite"
     audit     "figures", numbers or {"estimate", "low", "high"}, and "under": descriptor and sizes
     no audit  "message": why there is none of this step
 """
@@ -68,6 +69,7 @@ class Journal:
         kept = [line for line in read_log(folder) if line["step"] <= start]
         with self._writing(self._path):
             write_whole(self._path, "".join(map(_line, kept)).encode())
+        self._known = {(line["step"], name) for line in kept for name in line}
         self._judged = {line["step"] for line in kept if line["kind"] != STEP}
         self._before = max((line["time_s"] for line in kept), default=0.0)
         self._begun = time.monotonic()
@@ -139,6 +141,10 @@ class Journal:
     def was_audited(self, step: int) -> bool:
         """Whether there is a line about the audit of a step, or about why there is none."""
         return step in self._judged
+
+    def was_recorded(self, step: int, name: str) -> bool:
+        """Whether an earlier part of the training has a number of this name for a step."""
+        return (step, name) in self._known
 
     def picture(self, step: int, pixels: Any) -> None:
         """Show uint8 [H, W, 3] in TensorBoard."""

@@ -1,8 +1,9 @@
 """The one door to a discriminator in training.
 
 On several devices gradients are averaged only for what passes through the wrapped module's
-`forward`; a method that is called beside it leaves every device with its own. So all that a step
-wants of a discriminator, mixed images included, is asked for in one call.
+`forward`; a method that is called beside it leaves every device with its own. In mixed precision
+slopes can be taken within it alone. So all that a step wants of a discriminator, mixed images and
+penalties included, is asked for here.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from ganaudit.regularizers.adaptivemix import Mix
 from ganaudit.regularizers.buffers import buffers_kept
+from ganaudit.regularizers.searching import Look
+
+Penalty = Callable[[Look], Tensor]  # -> []
 
 
 class Judged(NamedTuple):
@@ -45,12 +49,13 @@ class Judge(nn.Module):
 
     def forward(
         self,
-        images: Tensor,
+        images: Tensor | None,
         labels: Tensor | None = None,
         mix: Mix | None = None,
         parts: tuple[int, ...] = (),
-    ) -> Judged:
-        """Judge images, and mixes of them.
+        penalty: Penalty | None = None,
+    ) -> Any:
+        """`Judged` images, and mixes of them; or a penalty [], and nothing else.
 
         Every image passes the features once, and every pair of a mix once more.
 
@@ -61,7 +66,11 @@ class Judge(nn.Module):
           parts: how many images come of each source, such as (real, fake); they sum to N. A
             network that looks at images together (batch norm) is shown one source at a time.
             (): all are of one.
+          penalty: what is returned instead of all that, of the plain logits.
         """
+        if penalty is not None:
+            return penalty(self._logits)
+        assert images is not None
         network, classes = self.network, int(getattr(self.network, "num_labels", 0))
         given = labels if classes else None
         features = _by_part(network.features, images, given, parts)
@@ -79,6 +88,11 @@ class Judge(nn.Module):
             logits = _by_part(network.head, features, given, parts)
         guess = getattr(network, "classes", None)
         return Judged(logits, None if guess is None else guess(features), features, mixed_features)
+
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        given = labels if int(getattr(self.network, "num_labels", 0)) else None
+        logits: Tensor = self.network.head(self.network.features(images, given), given)
+        return logits
 
 
 def _by_part(

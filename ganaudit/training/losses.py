@@ -63,6 +63,18 @@ def _hinge(real: Tensor, fake: Tensor) -> Tensor:
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
+def _saturating(fake: Tensor) -> Tensor:
+    return -F.softplus(fake).mean()
+
+
+def _non_saturating(fake: Tensor) -> Tensor:
+    return F.softplus(-fake).mean()
+
+
+def _near_one(fake: Tensor) -> Tensor:
+    return 0.5 * (fake - 1).square().mean()
+
+
 def _raised(fake: Tensor) -> Tensor:
     return -fake.mean()
 
@@ -70,12 +82,12 @@ def _raised(fake: Tensor) -> Tensor:
 LOSSES: Mapping[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("minimax", _cross_entropy, lambda fake: -F.softplus(fake).mean()),
-        Loss("non-saturating", _cross_entropy, lambda fake: F.softplus(-fake).mean()),
+        Loss("minimax", _cross_entropy, _saturating),
+        Loss("non-saturating", _cross_entropy, _non_saturating),
         Loss("wgan", _wasserstein, _raised),
         Loss("wgan-gp", _wasserstein, _raised),
         Loss("wgan-div", _wasserstein, _raised),
-        Loss("lsgan", _least_squares, lambda fake: 0.5 * (fake - 1).square().mean()),
+        Loss("lsgan", _least_squares, _near_one),
         Loss("hinge", _hinge, _raised),
     )
 }

@@ -1,12 +1,13 @@
 """Settings of published experiments by name: what `--preset` means.
 
 Of AdvLatGAN (NeurIPS 2022) they are those of its released configurations; where a configuration is
-not there the paper's text is named. A preset sets what no flag says; what it says of a regulariser
-acts where that is asked for.
+not there the paper's text is named. Those of StyleGAN2 are the settings of stylegan2-ada-pytorch.
+A preset sets what no flag says; what it says of a regulariser acts where that is asked for.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class Preset:
     Attributes:
       about: a sentence: whose setting it is.
       settings: OWNER.KEY to value, as `--set` has them.
+      mirror: half of the real images are mirrored.
+      fitted: what is said of batch, steps and settings is for `auto`: `preset_of` fits them.
     """
 
     arch: str
@@ -26,6 +29,8 @@ class Preset:
     about: str
     reg: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    mirror: bool = False
+    fitted: bool = False
 
 
 _ADAM = {"optim.lr": "2e-4", "optim.beta1": "0", "optim.beta2": "0.9", "optim.decay": "linear"}
@@ -55,6 +60,7 @@ def _advlatgan(data: str, model: str, step: str) -> Preset:
         about=f"AdvLatGAN's released configuration of {model} on {data}; with --reg advlatgan-qua "
         f"latents move by {step}",
         settings={**settings, "advlatgan-qua.step": step},
+        mirror=model != "sngan",
     )
 
 
@@ -70,6 +76,75 @@ def _toy(steps: int, lr: str, about: str, **settings: str) -> Preset:
     )
 
 
+def _stylegan2(
+    about: str,
+    *,
+    kimg: int,
+    batch: int,
+    group: int,
+    width: float,
+    rate: float,
+    gamma: float,
+    ema: float,
+    layers: int,
+    rampup: float = 0.0,
+    **more: Any,
+) -> Preset:
+    """`width`: channels, as a share of configuration F's; `group`: that the spread is taken of."""
+    base = str(int(width * 32768))
+    settings = {
+        "generator.channel_base": base,
+        "generator.conv_clamp": "256",
+        "generator.mapping_num_layers": str(layers),
+        "discriminator.channel_base": base,
+        "discriminator.conv_clamp": "256",
+        "discriminator.mbstd_group_size": str(group),
+        "loss.r1": f"{gamma:g}",
+        "loss.r1_every": "16",
+        "optim.lr": f"{rate:g}",
+        "optim.beta1": "0",
+        "optim.beta2": "0.99",
+        "optim.ema_kimg": f"{ema:g}",
+        "optim.ema_rampup": f"{rampup:g}",
+        "adaptivemix.distance": "cosine",
+        "adaptivemix.pairing": "within",
+        "adaptivemix.detach": "true",
+    }
+    return Preset(
+        arch="stylegan2",
+        loss="non-saturating",
+        batch=batch,
+        steps=kimg * 1000 // batch,
+        latent_size=512,
+        about=about,
+        settings=settings,
+        **more,
+    )
+
+
+def _auto(size: int, batch: int | None, devices: int) -> Preset:
+    """The settings that stylegan2-ada-pytorch guesses for a size in pixels."""
+    usual = max(min(devices * min(4096 // size, 32), 64), devices)
+    batch = batch or usual
+    return _stylegan2(
+        "stylegan2-ada-pytorch's guess for a size and a batch",
+        kimg=25_000,
+        batch=batch,
+        group=min(max(1, batch // devices), 4),
+        width=1 if size >= 512 else 0.5,
+        rate=0.002 if size >= 1024 else 0.0025,
+        gamma=0.0002 * size**2 / batch,
+        ema=batch * 10 / 32,
+        rampup=0.05,
+        layers=2,
+        fitted=True,
+    )
+
+
+_PAPER256 = _stylegan2(
+    "Karras et al., 2020 (ADA), 256 pixels", kimg=25_000, batch=64, group=8, width=0.5, rate=0.0025,
+    gamma=1, ema=20, layers=8,
+)  # fmt: skip
 _MNIST = {"optim.lr": "2e-4", "generator.width": "32", "discriminator.width": "32"}
 PRESETS: Mapping[str, Preset] = {
     **{
@@ -110,6 +185,15 @@ PRESETS: Mapping[str, Preset] = {
             "discriminator.width": "128",
         },
     ),
+    "auto": _auto(256, None, 1),
+    "paper256": _PAPER256,
+    "adaptivemix-paper256": replace(
+        _PAPER256,
+        about="AdaptiveMix's released StyleGAN2 on AFHQ-Cat and FFHQ, 256 pixels",
+        reg=("adaptivemix",),
+        mirror=True,
+        settings={**_PAPER256.settings, "adaptivemix.preset": "release"},
+    ),
     "toy-ring": _toy(2_000, "1e-3", "a ring of 8 Gaussians with the networks of AdvLatGAN's"),
     "toy-grid": _toy(8_000, "1e-3", "a grid of 25 Gaussians with the networks of AdvLatGAN's"),
     "toy-nine-gaussians": Preset(
@@ -131,3 +215,18 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
 }
+
+
+def preset_of(
+    name: str, *, image_shape: tuple[int, ...], batch: int | None, devices: int
+) -> Preset:
+    """The preset called `name`, fitted to the data if it is one of those that are.
+
+    Args:
+      name: a key of `PRESETS`.
+      image_shape: (C, H, W), or (2,) of points.
+      batch: that was asked for, if one was.
+      devices: how many there are.
+    """
+    preset = PRESETS[name]
+    return _auto(image_shape[-1], batch, devices) if preset.fitted else preset

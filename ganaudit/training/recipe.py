@@ -1,33 +1,16 @@
-"""A request, a preset and the data, resolved into what every step of a training does."""
+"""What every step of a training does: settings that nothing is left to decide about."""
 
-import difflib
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ganaudit.config import TrainConfig, split_owned
 from ganaudit.errors import ConfigError
-from ganaudit.registry import bind
-from ganaudit.regularizers import REGULARIZERS, Regularizers, parse
-from ganaudit.slots import Prior, check_prior
-from ganaudit.training.architectures import ARCHITECTURES, NetworkSpec, network_specs
-from ganaudit.training.losses import LOSSES, Loss, LossSettings, loss_of, settings_of
-from ganaudit.training.presets import PRESETS, Preset
+from ganaudit.regularizers import STRENGTH, Regularizers
+from ganaudit.slots import Prior
+from ganaudit.training.architectures import ARCHITECTURES, NetworkSpec
+from ganaudit.training.losses import Loss, LossSettings
+from ganaudit.training.styles import Styles
 
-OWNERS = ("generator", "discriminator", "loss", "optim", "descriptor", *REGULARIZERS)
-_USUAL = Preset(
-    arch="dcgan",
-    loss="non-saturating",
-    reg=(),
-    batch=64,
-    steps=10_000,
-    latent_size=128,
-    settings={},
-    about="the defaults",
-)
-_MOST_STEPS = 10**9
-_NONE = "none"  # as a regulariser: not even those of the preset
+_WARM = 10  # steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +28,9 @@ class Optim:
       generator_batch: batches of latents that an update of the generator takes.
       decay: none, or linear: both rates fall to 0 over the training.
       ema: decay of the averaged generator; 0: it is the generator itself.
+      ema_kimg: instead, thousands of images in which the weight of a generator halves.
+      ema_rampup: that number is at most this share of the images shown; 0: any.
+      freeze: first layers of the discriminator that keep their weights.
     """
 
     lr: float = 2e-4
@@ -57,6 +43,9 @@ class Optim:
     generator_batch: int = 1
     decay: Literal["none", "linear"] = "none"
     ema: float = 0.999
+    ema_kimg: float | None = None
+    ema_rampup: float = 0.0
+    freeze: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -66,6 +55,9 @@ class Optim:
             ("beta2", 0, 0.999999),
             ("weight_decay", 0, 1),
             ("ema", 0, 0.999999),
+            ("ema_kimg", 1e-3, 1e6),
+            ("ema_rampup", 0, 100),
+            ("freeze", 0, 1000),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -73,6 +65,19 @@ class Optim:
         for name in ("discriminator_steps", "generator_steps", "generator_batch"):
             if not 1 <= getattr(self, name) <= 100:
                 raise ConfigError(f"optim.{name} must be in [1, 100], got {getattr(self, name)}")
+
+    def kept(self, step: int, batch: int) -> float:
+        """Share of the averaged generator that it keeps at a step, from 0.
+
+        A young training is followed closely: it is at most (1 + step) / (10 + step), or as
+        `ema_rampup` says.
+        """
+        if self.ema_kimg is None:
+            return min(self.ema, (1 + step) / (_WARM + step))
+        half = self.ema_kimg * 1000
+        if self.ema_rampup:
+            half = min(half, step * batch * self.ema_rampup)
+        return float(0.5 ** (batch / max(half, 1e-8)))
 
     def rates(self, step: int, steps: int) -> tuple[float, float]:
         """Learning rates of generator and discriminator at a step, from 0, of all steps."""
@@ -88,9 +93,12 @@ class Recipe:
     Attributes:
       generator, discriminator: networks and their arguments.
       conditional: the networks take labels.
+      styles: what only StyleGAN2 has; None: it is another.
       batch: real images of a discriminator step, on all devices together.
+      parts: that a device takes its share in, one after another.
       steps: in all, each of some updates of the discriminator and then of the generator.
       mirror: half of the real images are mirrored.
+      origin: SHA-256 of the networks it begins with; None: their weights are drawn.
     """
 
     arch: str
@@ -101,20 +109,50 @@ class Recipe:
     settings: LossSettings
     regularizers: Regularizers
     optim: Optim
+    styles: Styles | None
     batch: int
+    parts: int
     steps: int
     prior: Prior
     mirror: bool
     precision: str
     seed: int
+    origin: str | None = None
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """Of a latent of the generator."""
-        return (int(self.generator.arguments["latent_size"]),)
+        return (int(self.generator.arguments[ARCHITECTURES[self.arch].latent_size]),)
+
+    @property
+    def lazy(self) -> tuple[float, float]:
+        """Of either network k / (k + 1), if its penalty comes every k updates; else 1.
+
+        Such a network has k + 1 updates for k: rates and moments of Adam are adjusted by it (Karras
+        et al., CVPR 2020, appendix B).
+        """
+        paths = self.styles is not None and self.styles.path_length > 0
+        every = (
+            self.styles.path_every if self.styles is not None and paths else 1,
+            self.settings.r1_every if self.settings.r1 else 1,
+        )
+        found = [k / (k + 1) if k > 1 else 1.0 for k in every]
+        return found[0], found[1]
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """Learning rates of generator and discriminator at a step, from 0."""
+        generator, discriminator = self.optim.rates(step, self.steps)
+        return generator * self.lazy[0], discriminator * self.lazy[1]
+
+    def betas(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Of Adam, of generator and discriminator."""
+        usual = (self.optim.beta1, self.optim.beta2)
+        one, other = (tuple(beta**share for beta in usual) for share in self.lazy)
+        return (one[0], one[1]), (other[0], other[1])
 
     def shown(self) -> dict[str, Any]:
         """As JSON values."""
+        strength = self.regularizers.strength
         return {
             "arch": self.arch,
             "generator": asdict(self.generator),
@@ -122,122 +160,15 @@ class Recipe:
             "conditional": self.conditional,
             "loss": {"name": self.loss.name, **asdict(self.settings)},
             "regularizers": {n: asdict(r) for n, r in self.regularizers.by_name().items()},
+            **({} if strength is None else {STRENGTH: asdict(strength)}),
             "optim": asdict(self.optim),
+            **({} if self.styles is None else {"styles": asdict(self.styles)}),
             "batch": self.batch,
+            "parts": self.parts,
             "steps": self.steps,
             "prior": self.prior,
             "mirror": self.mirror,
             "precision": self.precision,
             "seed": self.seed,
+            **({} if self.origin is None else {"origin": self.origin}),
         }
-
-
-def resolve_recipe(config: TrainConfig, *, image_shape: tuple[int, ...], num_labels: int) -> Recipe:
-    """The recipe of a request for data of a shape.
-
-    A flag beats the preset, which beats the defaults. What a preset says of a regulariser that is
-    not asked for has no effect.
-
-    Args:
-      config: the request.
-      image_shape: (C, H, W) of the pictures, or (2,) of points.
-      num_labels: classes of the data, 0: no labels are known.
-
-    Raises:
-      ConfigError: a name that there is not, or a value that cannot be.
-    """
-    preset = _preset(config, image_shape)
-    names = config.regularizers or preset.reg
-    names = () if names == (_NONE,) else names
-    said = split_owned(config.set, OWNERS)
-    arch, loss = config.arch or preset.arch, config.loss or preset.loss
-    options = _merged(_fitting(preset, arch, loss), said, asked=names)
-    if arch not in ARCHITECTURES:
-        raise ConfigError(_unknown("--arch", arch, ARCHITECTURES))
-    generator, discriminator = network_specs(
-        arch,
-        image_shape=image_shape,
-        num_labels=num_labels,
-        latent_size=config.latent_size or preset.latent_size,
-        generator=options["generator"],
-        discriminator=options["discriminator"],
-    )
-    if loss not in LOSSES:
-        raise ConfigError(_unknown("--loss", loss, LOSSES))
-    optim = Optim(**bind(Optim, options["optim"], what="optim"))
-    batch = config.batch or preset.batch
-    if batch % config.devices:
-        raise ConfigError(
-            f"--batch {batch} must be a multiple of --devices {config.devices}: it is shared out"
-        )
-    return Recipe(
-        arch=arch,
-        generator=generator,
-        discriminator=discriminator,
-        conditional=ARCHITECTURES[arch].conditional,
-        loss=loss_of(loss),
-        settings=settings_of(loss, options["loss"]),
-        regularizers=parse(names, {name: options[name] for name in REGULARIZERS}),
-        optim=optim,
-        batch=batch,
-        steps=_steps(config, preset, batch * optim.discriminator_steps),
-        prior=check_prior(config.prior),
-        mirror=config.mirror,
-        precision=config.precision,
-        seed=config.seed,
-    )
-
-
-def _preset(config: TrainConfig, image_shape: tuple[int, ...]) -> Preset:
-    if config.preset is None:
-        return _USUAL if len(image_shape) == 3 else PRESETS["toy-ring"]
-    if config.preset not in PRESETS:
-        raise ConfigError(_unknown("--preset", config.preset, PRESETS))
-    return PRESETS[config.preset]
-
-
-def _fitting(preset: Preset, arch: str, loss: str) -> dict[str, str]:
-    """What a preset says of the networks and the loss that are trained, and of all else."""
-    strange = set()
-    if arch != preset.arch:
-        strange |= {"generator", "discriminator"}
-    if loss != preset.loss:
-        strange |= {"loss"}
-    return {k: v for k, v in preset.settings.items() if k.partition(".")[0] not in strange}
-
-
-def _merged(
-    preset: Mapping[str, str], said: dict[str, dict[str, str]], *, asked: tuple[str, ...]
-) -> dict[str, dict[str, str]]:
-    """Options by owner: the preset's, and over them those that were said."""
-    pairs = tuple(f"{key}={value}" for key, value in preset.items())
-    merged = split_owned(pairs, OWNERS)
-    for owner, options in said.items():
-        if owner in REGULARIZERS and options and owner not in asked:
-            raise ConfigError(
-                f"--set {owner}.{next(iter(options))} belongs to --reg {owner}, which is not asked "
-                "for"
-            )
-        if owner in REGULARIZERS and "preset" in options:
-            merged[owner] = {}  # a regulariser's own preset stands for all that is not said
-        merged[owner] |= options
-    return {
-        owner: options if owner not in REGULARIZERS or owner in asked else {}
-        for owner, options in merged.items()
-    }
-
-
-def _steps(config: TrainConfig, preset: Preset, shown: int) -> int:
-    """Steps of the generator; `shown`: real images that each of them takes."""
-    if config.kimg is not None:
-        return min(_MOST_STEPS, max(1, math.ceil(config.kimg * 1000 / shown)))
-    steps = config.steps or preset.steps
-    if steps > _MOST_STEPS:
-        raise ConfigError(f"--steps must be at most {_MOST_STEPS:,}, got {steps:,}")
-    return steps
-
-
-def _unknown(option: str, name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{option} must be one of {', '.join(known)}; got {name!r:.80}{hint}"

@@ -32,7 +32,9 @@ from ganaudit.training import audits, documents, loop
 from ganaudit.training.batches import Batches
 from ganaudit.training.data import TrainingData, read_training_data
 from ganaudit.training.devices import Stopped, fabric_of, launch
-from ganaudit.training.recipe import Recipe, resolve_recipe
+from ganaudit.training.origin import Origin, open_origin
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.resolving import resolve_recipe
 from ganaudit.training.scribe import Scribe
 from ganaudit.training.states import last_state, make_state
 from ganaudit.training.stored import CONFIG, check_same, lines_of, read_config
@@ -93,13 +95,14 @@ def train(
       GanauditError: the disk is full; the last checkpoint is kept.
     """
     out = config.out or free_folder("training")
+    origin = None if config.start is None else open_origin(config.start)
     data = read(config, progress=progress) if data is None else data
-    recipe = recipe_of(config, data)
+    recipe = recipe_of(config, data, origin)
     fabric = fabric_of(config)
     _check_audits(config, data)
-    configuration = _configuration(config, recipe, data)
+    configuration = _configuration(config, recipe, data, origin)
     saved = _going_on(out, config, recipe, configuration)
-    networks = make_state(recipe)
+    networks = make_state(recipe, origin)
     if saved is not None:
         networks.load(saved[1])  # refused here, if at all: nothing was written
     write_output(out / CONFIG, json_text(configuration).encode())
@@ -107,7 +110,14 @@ def train(
         notice(line)
     begun = time.monotonic()
     work = partial(
-        _work, config=config, data=data, out=out, saved=saved, progress=progress, notice=notice
+        _work,
+        config=config,
+        recipe=recipe,
+        data=data,
+        out=out,
+        saved=(0, networks.tensors()) if saved is None and origin is not None else saved,
+        progress=progress,
+        notice=notice,
     )
     ending = launch(fabric, work, several=config.devices > 1)
     document = documents.build(
@@ -136,13 +146,15 @@ def read(config: TrainConfig, *, progress: Progress = silent) -> TrainingData:
     )
 
 
-def recipe_of(config: TrainConfig, data: TrainingData) -> Recipe:
+def recipe_of(config: TrainConfig, data: TrainingData, origin: Origin | None = None) -> Recipe:
     """What a request says for its data."""
     if len(data) < 2:
         raise ConfigError(f"{config.data} holds {len(data)} images; at least 2 are needed")
     if config.audit_every and config.descriptor is None and not data.are_points:
         raise ConfigError("--audit-every needs the --descriptor that the audits use")
-    recipe = resolve_recipe(config, image_shape=data.image_shape, num_labels=data.num_labels)
+    recipe = resolve_recipe(
+        config, image_shape=data.image_shape, num_labels=data.num_labels, origin=origin
+    )
     Batches(len(data), recipe.batch, recipe.seed)  # refuses a batch that there are no images for
     return recipe
 
@@ -153,14 +165,15 @@ def outlook(config: TrainConfig) -> dict[str, Any]:
     Raises:
       GanauditError: whatever would stop the training at its start.
     """
+    origin = None if config.start is None else open_origin(config.start)
     data = read(config)
-    recipe = recipe_of(config, data)
+    recipe = recipe_of(config, data, origin)
     fabric_of(config)
     _check_audits(config, data)
-    configuration = _configuration(config, recipe, data)
+    configuration = _configuration(config, recipe, data, origin)
     if config.out is not None:
         _going_on(config.out, config, recipe, configuration)
-    return configuration | {"parameters": documents.parameters(make_state(recipe))}
+    return configuration | {"parameters": documents.parameters(make_state(recipe, origin))}
 
 
 # --- Beginning ----------------------------------------------------------------------------
@@ -171,13 +184,19 @@ def _check_audits(config: TrainConfig, data: TrainingData) -> None:
         audits.check(config, data.source())
 
 
-def _configuration(config: TrainConfig, recipe: Recipe, data: TrainingData) -> dict[str, Any]:
+def _configuration(
+    config: TrainConfig, recipe: Recipe, data: TrainingData, origin: Origin | None
+) -> dict[str, Any]:
     return {
         "request": config.shown(),
         "origins": dict(config.origins),
         "recipe": recipe.shown(),
         "data": data.identity,
-        "notes": [*data.notes, *_unused(config, recipe, data)],
+        "notes": [
+            *data.notes,
+            *(() if origin is None else origin.notes),
+            *_unused(config, recipe, data),
+        ],
         "environment": canonical.versions(),
     }
 
@@ -187,7 +206,8 @@ def _unused(config: TrainConfig, recipe: Recipe, data: TrainingData) -> list[str
     found = []
     if data.num_labels and not recipe.conditional:
         found.append(
-            f"The labels are not used: --arch {recipe.arch} takes none, cdcgan and acgan do."
+            f"The labels are not used: --arch {recipe.arch} takes none; cdcgan, acgan and "
+            "cstylegan2 do."
         )
     if data.are_points and config.descriptor is not None:
         found.append("--descriptor is not used: points are counted, and not embedded.")
@@ -238,6 +258,7 @@ def _work(
     stopped: Stopped,
     *,
     config: TrainConfig,
+    recipe: Recipe,
     data: TrainingData,
     out: Path,
     saved: _Saved | None,
@@ -245,7 +266,6 @@ def _work(
     notice: Notice,
 ) -> loop.Ending:
     """Train on this process's device; the first process also writes and tells."""
-    recipe = recipe_of(config, data)
     state = make_state(recipe)
     start, tensors = saved or (0, None)
     every = config.snapshot_every or max(1, recipe.steps // 10)

@@ -18,16 +18,19 @@ from ganaudit.training.audits import audit, toy_figures
 from ganaudit.training.averaging import settled
 from ganaudit.training.data import TrainingData
 from ganaudit.training.journal import Journal, Meter
+from ganaudit.training.lipschitz import lipschitz_ratio
+from ganaudit.training.origin import DISCRIMINATOR, GENERATOR
 from ganaudit.training.pictured import grid_of, plane_of, points_of
 from ganaudit.training.randomness import draw_latents, stream
 from ganaudit.training.recipe import Recipe
 from ganaudit.training.states import State, name_of, save_state
 
-GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 SAMPLES, AUDITS, LABELS = "samples", "audits", "labels.txt"
 _SETTLED = 2_000  # latents that batch statistics are measured on
 _LOGGED = 200  # lines of the log that a training has, about
 _TOY_POINTS = 10_000
+_AT_ONCE = 64
+_PAIRED = 512  # images that pairs are taken of
 Notice = Callable[[str], None]
 
 
@@ -103,6 +106,7 @@ class Scribe:
         self._export(GENERATOR, generator, step)
         self._export(DISCRIMINATOR, self._state.discriminator, step)
         self._picture(generator, step)
+        self._ratios(generator, step)
         if self._last:
             means = ", ".join(f"{name} {value:.3g}" for name, value in self._last.items())
             self._notice(f"step {step:,}: {means}")
@@ -127,6 +131,37 @@ class Scribe:
         return settled(
             self._state.average, latents.to(self._device), labels, batch=max(64, recipe.batch)
         )
+
+    @torch.no_grad()
+    def _ratios(self, generator: nn.Module, step: int) -> None:
+        """A line about how fast features change, between real images and between generated ones.
+
+        The same images and latents at every snapshot.
+        """
+        if self._journal.was_recorded(step, "lipschitz_real"):
+            return
+        recipe, data = self._recipe, self._data
+        rng = stream(recipe.seed, "pairs of images")
+        rows = torch.randperm(len(data), generator=rng)[:_PAIRED]
+        real = data.batch(rows, device=self._device)
+        labels = None
+        if recipe.conditional and data.labels is not None:
+            labels = data.labels[rows].to(self._device)
+        latents = draw_latents(rng, len(rows), recipe.latent_shape, recipe.prior).to(self._device)
+        given = () if labels is None else (labels,)
+        fake = torch.cat(
+            [
+                generator(*parts)
+                for parts in zip(*(some.split(_AT_ONCE) for some in (latents, *given)), strict=True)
+            ]
+        )
+        judge = self._state.discriminator
+        judged = labels if getattr(judge, "num_labels", 0) else None
+        values = {
+            name: lipschitz_ratio(judge, images, judged)
+            for name, images in (("lipschitz_real", real), ("lipschitz_fake", fake))
+        }
+        self._journal.record(step, values, kimg=round(self.kimg(step), 3))
 
     def _export(self, name: str, network: nn.Module, step: int) -> None:
         """A network as a file that `diagnose`, `sample` and `calibrate` open."""

@@ -4,10 +4,11 @@ The tensors are the networks, the average and both optimizers; the JSON says of 
 which training. A folder appears whole or not at all, and the last two are kept.
 """
 
+import copy
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.optim import Optimizer
 from ganaudit import networks
 from ganaudit.errors import ConfigError, GanauditError, one_line
 from ganaudit.files import FULL, json_text, read_json, sha256_of
+from ganaudit.training.origin import Origin
 from ganaudit.training.randomness import stream
 from ganaudit.training.recipe import Recipe
 
@@ -38,12 +40,26 @@ class State:
       generator, discriminator: the networks as they are trained.
       average: the averaged generator.
       optimizers: of both networks, in this order.
+      numbers: by name, [] float: what a training keeps beside networks.
     """
 
     generator: nn.Module
     discriminator: nn.Module
     average: nn.Module
     optimizers: tuple[Optimizer, Optimizer]
+    numbers: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def strength(self) -> float:
+        """Probability of the changes of ADA and APA; 0: there are none."""
+        return float(self.numbers.get("strength", 0.0))
+
+    def to(self, device: torch.device) -> None:
+        """Move what no fabric moves; the strength stays, since it is read at every step."""
+        self.average.to(device)
+        for name, number in self.numbers.items():
+            if name != "strength":
+                self.numbers[name] = number.to(device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every value by name, on the CPU."""
@@ -55,6 +71,7 @@ class State:
         for name, optimizer in zip(_OPTIMIZERS, self.optimizers, strict=True):
             for number, values in optimizer.state_dict()["state"].items():
                 found |= {f"{name}.{number}.{key}": value for key, value in values.items()}
+        found |= {f"numbers.{name}": number for name, number in self.numbers.items()}
         return {key: tensor.detach().cpu().contiguous() for key, tensor in found.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -72,6 +89,11 @@ class State:
                     f"the checkpoint is of another architecture: its {name} does not fit "
                     f"({one_line(error)})"
                 ) from error
+        numbers = _below(tensors, "numbers")
+        if numbers.keys() != self.numbers.keys():
+            raise ConfigError("the checkpoint is of another training: its numbers do not fit")
+        for name, number in numbers.items():
+            self.numbers[name].copy_(number)
         for name, optimizer in zip(_OPTIMIZERS, self.optimizers, strict=True):
             states = _moments(optimizer, _below(tensors, name), name)
             groups = optimizer.state_dict()["param_groups"]
@@ -95,25 +117,54 @@ class State:
         }
 
 
-def make_state(recipe: Recipe) -> State:
-    """Networks with their first weights, which follow from the seed, and fresh optimizers."""
+def make_state(recipe: Recipe, origin: Origin | None = None) -> State:
+    """Networks with their first weights and fresh optimizers.
+
+    Args:
+      recipe: what is trained.
+      origin: whose weights the networks begin with; None: they follow from the seed.
+
+    Raises:
+      ConfigError: more layers of the discriminator shall keep their weights than it has.
+    """
     made = []
     for name, spec in (("generator", recipe.generator), ("discriminator", recipe.discriminator)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(recipe.seed, f"weights of the {name}").initial_seed())
             made.append(networks.build(spec.network, spec.arguments))
     generator, discriminator = made
-    average = networks.build(recipe.generator.network, recipe.generator.arguments)
-    average.load_state_dict(generator.state_dict())
-    optim = recipe.optim
-    betas = (optim.beta1, optim.beta2)
+    average = copy.deepcopy(generator)
+    if origin is not None:
+        origin.fill(generator, discriminator, average)
+    _freeze(discriminator, recipe.optim.freeze)
     optimizers = [
-        torch.optim.Adam(network.parameters(), betas=betas, weight_decay=optim.weight_decay)
-        for network in made
+        torch.optim.Adam(network.parameters(), betas=betas, weight_decay=recipe.optim.weight_decay)
+        for network, betas in zip(made, recipe.betas(), strict=True)
     ]
+    strength, styles = recipe.regularizers.strength, recipe.styles
+    numbers = {} if strength is None else strength.numbers()
+    if styles is not None and styles.path_length:
+        numbers |= {"path_mean": torch.zeros(())}
     return State(
-        generator, discriminator, average.requires_grad_(False), (optimizers[0], optimizers[1])
+        generator,
+        discriminator,
+        average.requires_grad_(False),
+        (optimizers[0], optimizers[1]),
+        numbers,
     )
+
+
+def _freeze(discriminator: Any, count: int) -> None:
+    if count == 0:
+        return
+    layers = discriminator.freezable() if hasattr(discriminator, "freezable") else []
+    if count > len(layers):
+        raise ConfigError(
+            f"--set optim.freeze={count}: this discriminator has {len(layers)} layers that can "
+            "keep their weights" + ("" if layers else "; StyleGAN2's has some")
+        )
+    for layer in layers[:count]:
+        layer.requires_grad_(False)
 
 
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")

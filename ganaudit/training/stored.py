@@ -99,8 +99,10 @@ def lines_of(configuration: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(values: Any, head: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested JSON objects by their dotted names."""
-    if isinstance(values, Mapping):
+    """Leaves of nested JSON objects by their dotted names; of one without settings, "yes"."""
+    if values == {} and "." in head:
+        yield head, "yes"
+    elif isinstance(values, Mapping):
         for key, value in values.items():
             yield from _flat(value, f"{head}.{key}" if head else str(key))
     else:

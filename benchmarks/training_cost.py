@@ -31,8 +31,9 @@ from ganaudit.config import TrainConfig
 from ganaudit.regularizers.adaptivemix import AdaptiveMix, Mix
 from ganaudit.training import loop
 from ganaudit.training.data import TrainingData
-from ganaudit.training.judging import Judge, Judged
-from ganaudit.training.recipe import Recipe, resolve_recipe
+from ganaudit.training.judging import Judge, Judged, Penalty
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.resolving import resolve_recipe
 from ganaudit.training.states import State, make_state
 
 IMAGES, LATENT_SIZE = 512, 100
@@ -57,14 +58,15 @@ class ThreePasses(Judge):
 
     def forward(
         self,
-        images: Tensor,
+        images: Tensor | None,
         labels: Tensor | None = None,
         mix: Mix | None = None,
         parts: tuple[int, ...] = (),
-    ) -> Judged:
+        penalty: Penalty | None = None,
+    ) -> Any:
         """As `Judge.forward`, of a mix with logits mixed-sum."""
-        if mix is None:
-            return super().forward(images, labels, mix, parts)
+        if mix is None or images is None:
+            return super().forward(images, labels, mix, parts, penalty)
         network: Any = self.network
         first, partner, mixed = (
             network.features(rows)

@@ -1,7 +1,7 @@
 """What the regularisers do to small trainings, over seeds: mean, spread, and paired differences.
 
-    python benchmarks/training_effect.py [--only ring grid ...] [--digits FOLDER] [--jobs 2]
-        [--seeds N] [--out results.jsonl]
+    python benchmarks/training_effect.py [--only ring grid ...] [--digits FOLDER]
+        [--portraits FOLDER] [--jobs 2] [--seeds N] [--out results.jsonl]
 
 ring and grid are toys of known modes: modes covered (a quarter of an equal share of good points),
 share of good points (within three spreads of a centre). The MNIST cases need a folder with
@@ -10,6 +10,10 @@ networks of width 8 on the 10,000 images padded to 32 pixels, batches of 32, lea
 narrow a pair collapses at the usual .0002), 2,000 steps; then 1,000 anchors and 3,000 samples of an
 averaged generator under LeNet, theta = radius = 0.1, beside the training images: Fréchet distance,
 density and coverage (k = 5), worst mode's rate, mu at n = 3,000.
+orl-stylegan2 needs a folder with mobilefacenet.onnx and the 400 ORL portraits, these in its folder
+pictures: StyleGAN2 of at most 64 channels on middle squares of 32 pixels, latents of 64, batches of
+16, the preset auto; the same figures under MobileFaceNet, theta = radius = 0.25. Real images are
+400 there, so that distances are those of 300 to 300.
 -z moves latents 30 steps of 0.03 up the discriminator's logit before they are rendered (on toys 100
 of 0.003, of two coordinates).
 
@@ -47,7 +51,8 @@ from ganaudit.training.averaging import settled
 from ganaudit.training.data import TrainingData, read_training_data
 from ganaudit.training.pictured import points_of
 from ganaudit.training.randomness import draw_latents, stream
-from ganaudit.training.recipe import Recipe, resolve_recipe
+from ganaudit.training.recipe import Recipe
+from ganaudit.training.resolving import resolve_recipe
 from ganaudit.training.states import State, make_state
 from ganaudit.training.toys import TOYS, covered
 
@@ -106,6 +111,11 @@ class Case:
 SMALL = ("generator.width=8", "discriminator.width=8", "optim.lr=1e-3")
 CRITIC = (*SMALL, "optim.beta1=0", "optim.beta2=0.9", "loss.clip=0.1")
 TOY = ("optim.lr=1e-3", "optim.ema=0", "advlatgan-qua.step=.01")
+FACES = (
+    "descriptor.size=112", "descriptor.mean=0.485,0.456,0.406", "descriptor.std=0.229,0.224,0.225",
+)  # fmt: skip
+BATCHES = {"mnist": 32, "portraits": 16}  # of points 128
+STYLED = ("generator.channel_max=64", "discriminator.channel_max=64")
 CASES = {
     "ring": Case("toy:ring", TOY_METHODS, 3_000, 5, "mlp", settings=TOY, latent_size=2),
     "grid": Case("toy:grid", TOY_METHODS, 8_000, 5, "mlp", settings=TOY, latent_size=2),
@@ -113,6 +123,8 @@ CASES = {
     "mnist-wgan": Case("mnist", IMAGE_METHODS, 2_000, 3, "dcgan", "wgan", CRITIC),
     "mnist-cdcgan": Case("mnist", ("baseline", "mode-seeking", "advlatgan-div"), 2_000, 3,
                          "cdcgan", settings=SMALL),
+    "orl-stylegan2": Case("portraits", ("baseline", "adaptivemix"), 2_500, 3, "stylegan2",
+                          settings=STYLED),
 }  # fmt: skip
 
 
@@ -180,7 +192,7 @@ def train(case: Case, method: Method, seed: int, data: TrainingData) -> tuple[St
         loss=case.loss,
         reg=method.reg,
         steps=case.steps,
-        batch=128 if case.data.startswith("toy:") else 32,
+        batch=BATCHES.get(case.data, 128),
         latent_size=case.latent_size,
         seed=seed,
         set=_asked(case.settings, method),
@@ -200,16 +212,16 @@ def train(case: Case, method: Method, seed: int, data: TrainingData) -> tuple[St
 
 def _asked(settings: tuple[str, ...], method: Method) -> tuple[str, ...]:
     """Settings of a regulariser that is not asked for are left out."""
-    plain = ("generator", "discriminator", "loss", "optim")
+    plain = ("generator", "discriminator", "loss", "optim", "styles", "augment")
     kept = [pair for pair in settings if pair.split(".")[0] in (*plain, *method.reg)]
     return (*kept, *method.settings)
 
 
-def measure(name: str, which: Sequence[str], seed: int, digits: Path | None) -> dict[str, Any]:
+def measure(name: str, which: Sequence[str], seed: int, folder: Path | None) -> dict[str, Any]:
     """Figures by method of those methods that share one training."""
     torch.set_num_threads(1)
     case, first = CASES[name], METHODS[which[0]]
-    data = _data(case, digits)
+    data = _data(case, folder)
     state, recipe = train(case, first, seed, data)
     found = {}
     for method in which:
@@ -217,22 +229,23 @@ def measure(name: str, which: Sequence[str], seed: int, digits: Path | None) -> 
         if data.are_points:
             found[method] = _toy(case, state, recipe, refined=refined)
         else:
-            assert digits is not None
+            assert folder is not None
             labels = data.num_labels if case.arch == "cdcgan" else 0
             source = Trained(state, recipe, labels, refined=refined)
-            found[method] = _audited(source, data, digits, seed)
+            found[method] = _audited(source, data, case, folder, seed)
     return found
 
 
-def _data(case: Case, digits: Path | None) -> TrainingData:
-    if case.data != "mnist":
+def _data(case: Case, folder: Path | None) -> TrainingData:
+    if folder is None:
         return read_training_data(case.data)
-    assert digits is not None
+    if case.data == "portraits":
+        return read_training_data(str(folder / "pictures"), size=32, fit="crop")
     return read_training_data(
-        str(digits / "t10k-images-idx3-ubyte.gz"),
+        str(folder / "t10k-images-idx3-ubyte.gz"),
         size=32,
         fit="pad",
-        labels=str(digits / "t10k-labels-idx1-ubyte.gz"),
+        labels=str(folder / "t10k-labels-idx1-ubyte.gz"),
     )
 
 
@@ -257,23 +270,29 @@ def _toy(case: Case, state: State, recipe: Recipe, *, refined: bool) -> dict[str
     return {"modes": found.modes, "good": found.good, "largest mode": found.largest}
 
 
-def _audited(source: Trained, data: TrainingData, digits: Path, seed: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+def _audited(
+    source: Trained, data: TrainingData, case: Case, folder: Path, seed: int
+) -> dict[str, float]:
+    faces = case.data == "portraits"
+    reach = 0.25 if faces else REACH
+    with tempfile.TemporaryDirectory() as out, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = diagnose(
             DiagnoseConfig(
                 generator="trained",
                 anchors=ANCHORS,
                 samples=SAMPLES,
-                theta=REACH,
-                radius=REACH,
+                descriptor=f"onnx:{folder / 'mobilefacenet.onnx'}" if faces else None,
+                set=FACES if faces else (),
+                theta=reach,
+                radius=reach,
                 seed=1_000 + seed,
                 batch=64,
                 reference="training data",
-                out=Path(folder) / "run",
+                out=Path(out) / "run",
             ),
             source=source,
-            descriptor=LeNet(digits / "lenet5.pth"),
+            descriptor=None if faces else LeNet(folder / "lenet5.pth"),
             reference=data.source(),
         ).report
     found = figures_of(report)
@@ -349,11 +368,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What regularisers do to small trainings.")
     parser.add_argument("--only", nargs="+", choices=CASES, help="cases [those there are data for]")
     parser.add_argument("--digits", type=Path, help="folder with MNIST's test set and lenet5.pth")
+    parser.add_argument(
+        "--portraits", type=Path, help="folder with pictures and mobilefacenet.onnx"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, a thread each")
     parser.add_argument("--seeds", type=int, help="of every case [5, and 3 of the slower ones]")
     parser.add_argument("--out", type=Path, default=Path("training_effect.jsonl"))
     options = parser.parse_args()
-    names = options.only or [n for n in CASES if options.digits or not n.startswith("mnist")]
+    folders = {"mnist": options.digits, "portraits": options.portraits}
+    names = options.only or [
+        name for name, case in CASES.items() if folders.get(case.data, options.out) is not None
+    ]
     lines = []
     if options.out.exists():
         lines = [json.loads(line) for line in options.out.read_text().splitlines()]
@@ -364,7 +389,9 @@ def main() -> None:
         if any((job[0], method, job[2]) not in done for method in job[1])
     ]  # fmt: skip
     with ProcessPoolExecutor(options.jobs) as pool:
-        futures = {pool.submit(measure, *job, options.digits): job for job in missing}
+        futures = {
+            pool.submit(measure, *job, folders.get(CASES[job[0]].data)): job for job in missing
+        }
         for future in as_completed(futures):
             name, _, seed = futures[future]
             for method, figures in future.result().items():
